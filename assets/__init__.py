@@ -1,0 +1,1 @@
+"""Dagster shells: read, call one domain function, write, report. One file per stage."""

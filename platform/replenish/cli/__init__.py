@@ -1,0 +1,1 @@
+"""The `replenish` command, one module per group of commands."""

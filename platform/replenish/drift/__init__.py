@@ -1,0 +1,1 @@
+"""Stage 5: has the world moved away from the model? Scores, verdicts, reports."""

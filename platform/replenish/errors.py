@@ -1,0 +1,73 @@
+"""Every error the platform raises on purpose.
+
+    ReplenishError
+    ├── OutOfRange            an argument lies outside its mathematical range: our mistake
+    ├── BrokenPromise         something we guarantee did not hold (a count, a digest): our mistake
+    ├── ContractError         a contract, feed or policy file is malformed: its author mends it
+    │   └── UnknownStream     a name that no contract declares
+    ├── FileFault             a whole offered file is refused and dead-lettered
+    ├── NotApplicable         a stage lacks an input that this data set does not have
+    ├── AuditFailed           a table did not pass its checks and was not committed
+    └── StoreError            a store could not do what was asked
+        ├── TableMissing      the lake has no such table
+        ├── DigestMismatch    a stored file is not what its manifest says
+        └── WriteConflict     another writer moved the table on
+"""
+
+from __future__ import annotations
+
+
+class ReplenishError(Exception):
+    """Root of the tree; `ids` holds what a person needs to act (feed, sku_id, run_id ...)."""
+
+    def __init__(self, message: str, **ids: object) -> None:
+        super().__init__(message if not ids else f"{message} [{', '.join(f'{k}={v}' for k, v in ids.items())}]")
+        self.ids = ids
+
+
+class OutOfRange(ReplenishError, ValueError):
+    """An argument lies outside the range its formula is defined on."""
+
+
+class BrokenPromise(ReplenishError):
+    """A guarantee of the platform did not hold; never caught, always a bug or damage."""
+
+
+class ContractError(ReplenishError):
+    """A contract, feed or policy file is malformed; the message names file, field and rule."""
+
+
+class UnknownStream(ContractError):
+    """A stream name that no contract declares."""
+
+
+class FileFault(ReplenishError):
+    """A whole offered file is refused; `reason` is the code kept with the dead letter."""
+
+    def __init__(self, reason: str, message: str, **ids: object) -> None:
+        super().__init__(message, **ids)
+        self.reason = reason
+
+
+class NotApplicable(ReplenishError):
+    """A stage lacks an input which this data set does not have; reported, never an alarm."""
+
+
+class AuditFailed(ReplenishError):
+    """A table failed its checks before the commit; nothing was written."""
+
+
+class StoreError(ReplenishError):
+    """A store could not do what was asked."""
+
+
+class TableMissing(StoreError):
+    """The lake has no table of this name yet."""
+
+
+class DigestMismatch(StoreError):
+    """A stored file differs from the digest in its manifest."""
+
+
+class WriteConflict(StoreError):
+    """Another writer moved the table on between our read and our commit."""

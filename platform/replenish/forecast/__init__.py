@@ -1,0 +1,1 @@
+"""Stage 4: models, backtests, metrics and the forecasts themselves. Reads gold and features."""

@@ -1,0 +1,65 @@
+"""Where one deployment keeps its files. Everything lies under one root; nothing outside it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RootLayout:
+    """Paths of one deployment under `root`."""
+
+    root: Path
+
+    @property
+    def dataset_file(self) -> Path:
+        """The data set this root runs: a resolved copy of its feed file."""
+        return self.root / "dataset.yaml"
+
+    @property
+    def drop(self) -> Path:
+        """Files offered by sources; read, never changed."""
+        return self.root / "drop"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.sqlite"
+
+    @property
+    def archive(self) -> Path:
+        """Offered files as received, by content digest."""
+        return self.root / "archive"
+
+    @property
+    def accepted(self) -> Path:
+        """Accepted rows of each file as typed Parquet: `<stream>/<bucket>/<seq>-<n>.parquet`."""
+        return self.root / "accepted"
+
+    @property
+    def lake(self) -> Path:
+        return self.root / "lake"
+
+    @property
+    def catalog(self) -> Path:
+        return self.root / "catalog"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "registry"
+
+    @property
+    def outbox(self) -> Path:
+        return self.root / "outbox"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def alerts(self) -> Path:
+        return self.root / "alerts"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.root / "dagster"

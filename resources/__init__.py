@@ -1,0 +1,1 @@
+"""Dagster resources, each wraps one adapter; `environment.py` says which ones a deployment gets."""
