@@ -1,0 +1,56 @@
+"""`replenish bench`: named benchmarks; figures are ratios to a peer or limit measured in the same run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from replenish.errors import ReplenishError
+
+
+def _loop() -> dict[str, object]:
+    from replenish.cli.bench_loop import run_loop_bench
+
+    return run_loop_bench()
+
+
+def _drift() -> dict[str, object]:
+    from replenish.cli.bench_drift import drift_study
+
+    return drift_study()
+
+
+def _coverage() -> dict[str, object]:
+    from replenish.cli.bench_coverage import coverage_study
+
+    return coverage_study()
+
+
+BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
+    "loop": ("CPU per sales line of ingest to features, 10 million lines against 1 million", _loop),
+    "drift": ("retraining requests over 20 shifted and 20 unshifted seeds", _drift),
+    "coverage": ("coverage of the 0.9 quantile of protection-interval demand on true demand", _coverage),
+}
+
+
+def run_bench(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(BENCHES))}.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object of named figures.")] = False,
+) -> None:
+    """Run a benchmark and print its figures."""
+    if name not in BENCHES:
+        raise ReplenishError(f"no benchmark is called {name}; there are: {', '.join(sorted(BENCHES))}")
+    what, bench = BENCHES[name]
+    console = Console()
+    if not as_json:
+        console.print(f"[bold]{name}[/]: {what}")
+    figures = bench()
+    if as_json:
+        print(json.dumps(figures, sort_keys=True))
+        return
+    for figure, value in figures.items():
+        console.print(f"  {figure:<48} {value:,.4g}" if isinstance(value, float) else f"  {figure:<48} {value}")

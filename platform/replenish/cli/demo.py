@@ -1,0 +1,108 @@
+"""`replenish demo`: the whole loop once, and a page that says what happened and where to look next."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+
+from replenish.cli.deployment import CHECKOUT, Deployment, default_root, open_deployment, prepare_deployment, root_for
+from replenish.cli.run import run_with_progress
+from replenish.cli.tables import decision_table, feed_counts_table, frame_table
+from replenish.contracts.reader import PLATFORM_FOLDER
+from replenish.errors import ContractError
+from replenish.outcomes.retailer import RetailerPlan, build_world, write_world
+from replenish.stores.layout import RootLayout
+
+LARGEST_ORDERS = 10
+
+
+def lay_out_retailer(root: Path, plan: RetailerPlan) -> RootLayout:
+    """A root with the built-in retailer's drop files and its feed file."""
+    layout = RootLayout(root)
+    layout.drop.mkdir(parents=True, exist_ok=True)
+    write_world(layout.drop, build_world(plan))
+    feed = (PLATFORM_FOLDER / "feeds" / "retailer.yaml").read_text(encoding="utf-8")
+    layout.dataset_file.write_text(feed, encoding="utf-8")
+    return layout
+
+
+def write_retailer(
+    root: Annotated[Path, typer.Argument(help="Root to lay out.")],
+    skus: Annotated[int, typer.Option(help="Stock-keeping units.")] = 50,
+    locations: Annotated[int, typer.Option(help="Locations.")] = 3,
+    days: Annotated[int, typer.Option(help="Days of history.")] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 7,
+) -> None:
+    """Write the built-in retailer's drop files into a root, without running anything."""
+    plan = RetailerPlan(seed=seed, n_skus=skus, n_locations=locations, n_days=days)
+    layout = lay_out_retailer(root, plan)
+    Console().print(f"{len(list(layout.drop.iterdir()))} files in {layout.drop}", soft_wrap=True)
+
+
+def run_demo(
+    data: Annotated[Path | None, typer.Option(help="Your folder or file; default: the built-in retailer.")] = None,
+    feed: Annotated[Path | None, typer.Option(help="Feed file, where none lies beside the data.")] = None,
+    assume: Annotated[Path | None, typer.Option(help="Assumed inputs (YAML); marked on every row they touch.")] = None,
+    origin: Annotated[str | None, typer.Option(help="Origin date; default: the data set's.")] = None,
+) -> None:
+    """Run the whole loop, events in, orders out, and print what happened."""
+    console = Console(width=None if Console().is_terminal else 160)
+    root = root_for(data, feed)
+    if data is None:
+        console.print("writing the built-in retailer's drop files")
+        lay_out_retailer(root, RetailerPlan(seed=7))
+    else:
+        prepare_deployment(root, data, feed=feed, assume=assume)
+    deployment = open_deployment(root)
+    day = date.fromisoformat(origin) if origin else deployment.dataset.origin
+    if day is None:
+        raise ContractError("this data set names no origin: give one with --origin YYYY-MM-DD")
+    run_with_progress(deployment.layout, select="*", origin=day, console=console)
+    print_summary(deployment, day, data, console)
+
+
+def print_summary(deployment: Deployment, origin: date, data: Path | None, console: Console) -> None:
+    """The page at the end of a demo: rows, accuracy, orders, money, and where to look next."""
+    console.print(feed_counts_table(deployment.journal))
+    lake = deployment.lake
+    for table, title in (
+        ("features/lead_time_summary", "Lead times by supplier [days]"),
+        ("forecasts/backtest_summary", "Backtest: each method's error, and its ratio to seasonal naive"),
+        ("forecasts/hierarchy_scores", "WRMSSE by level"),
+        ("outcomes/service_summary", "Simulated service and cost, beside (s,S) on seasonal naive"),
+    ):
+        console.print(
+            frame_table(title, lake.read(table)) if lake.has(table) else f"{title}: not_applicable for this data set"
+        )
+    if lake.has("decisions/replenishment"):
+        decisions = lake.read("decisions/replenishment").filter(pl.col("origin_date") == origin)
+        console.print(
+            frame_table(f"Verdicts, origin {origin}", decisions["verdict"].value_counts(sort=True).sort("verdict"))
+        )
+        orders = decisions.filter(pl.col("order_units") > 0)
+        largest = orders.sort(
+            ["order_cost_cents", "sku_id", "location_id"], descending=[True, False, False], nulls_last=True
+        )
+        console.print(decision_table(f"The {LARGEST_ORDERS} largest orders", largest.head(LARGEST_ORDERS)))
+    _print_where_next(deployment, data, console)
+
+
+def _print_where_next(deployment: Deployment, data: Path | None, console: Console) -> None:
+    root = deployment.layout.root
+    shown = root.relative_to(CHECKOUT) if root.is_relative_to(CHECKOUT) else root
+    suffix = f" DATA={data}" if data else ""
+    flag = "" if root == default_root() else f"REPLENISH_ROOT={shown} "
+    console.print("[bold]Where to look next[/]")
+    for command, what in (
+        (f"make dev{suffix}", "Dagster UI: lineage, plots, checks, the drift report"),
+        (f"{flag}.venv/bin/replenish decisions list", "all order lines; `decisions show <id>` says why"),
+        (f"{flag}.venv/bin/replenish forecast show", "one forecast, step by step"),
+        (f"{flag}.venv/bin/replenish status", "feeds, freshness, dead letters with reasons"),
+        (f"ls {shown}/outbox", "the orders that were executed"),
+    ):
+        console.print(f"  {command:<52} {what}", highlight=False, soft_wrap=True)

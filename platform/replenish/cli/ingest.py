@@ -1,0 +1,40 @@
+"""`replenish ingest`: offer files to the contract gate and print what became of every row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from replenish.cli.deployment import default_root, now_utc, open_deployment, prepare_deployment, root_for
+from replenish.cli.tables import feed_counts_table, file_table
+from replenish.ingest.door import ingest_folder
+
+
+def ingest_files(
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder or file to offer; default: the root's drop folder.")
+    ] = None,
+    feed: Annotated[Path | None, typer.Option(help="Feed file, where none lies beside the data.")] = None,
+) -> None:
+    """Take files through the contract gate: rows accepted, dead-lettered with a reason, or already known."""
+    console = Console()
+    root = default_root()
+    if data is not None:
+        root = root_for(data, feed)
+        prepare_deployment(root, data, feed=feed, assume=None)
+    deployment = open_deployment(root)
+    with console.status("reading files") as shown:
+        report = ingest_folder(
+            deployment.layout.drop,
+            deployment.dataset,
+            deployment.contracts,
+            deployment.journal,
+            deployment.layout,
+            now=now_utc(),
+            progress=lambda name: shown.update(f"reading {name}"),
+        )
+    console.print(file_table(report.files))
+    console.print(feed_counts_table(deployment.journal))

@@ -1,0 +1,38 @@
+"""The `replenish` command: groups of commands, and errors as one readable line."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from replenish.cli import bench, decisions, demo, feeds, forecast, ingest, run, status
+from replenish.errors import ReplenishError
+
+app = typer.Typer(
+    name="replenish",
+    help="A supply chain's nervous system: events in, explained replenishment orders out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("demo")(demo.run_demo)
+app.command("retailer")(demo.write_retailer)
+app.command("dev")(run.serve_ui)
+app.command("ingest")(ingest.ingest_files)
+app.command("run")(run.run_origin)
+app.command("status")(status.show_status)
+app.command("bench")(bench.run_bench)
+app.add_typer(forecast.group, name="forecast")
+app.add_typer(decisions.group, name="decisions")
+app.add_typer(feeds.group, name="feeds")
+
+
+def main() -> None:
+    """Entry point: an expected error is one line and exit code 2, everything else a traceback."""
+    try:
+        app()
+    except ReplenishError as error:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)

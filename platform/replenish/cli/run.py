@@ -1,0 +1,78 @@
+"""`replenish run` and `replenish dev`: one origin through the whole graph, and the UI to look at it."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from replenish.cli.dagster_process import materialize, serve
+from replenish.cli.deployment import default_root, open_deployment, prepare_deployment, root_for
+from replenish.errors import ContractError
+from replenish.stores.layout import RootLayout
+
+STEPS_OF_THE_GRAPH = 31
+"""For the progress bar only: steps of `--select '*'`; a wrong figure shows a wrong bar and nothing else."""
+
+
+def run_with_progress(layout: RootLayout, *, select: str, origin: date | None, console: Console) -> Path:
+    """Materialize `select` for `origin`, showing each finished step. Returns the log file."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        task = progress.add_task("starting Dagster", total=STEPS_OF_THE_GRAPH if select == "*" else None)
+
+        def show(step: str) -> None:
+            progress.update(task, advance=1, description=step)
+            if not console.is_terminal:
+                console.print(f"  done: {step}")
+
+        return materialize(layout, select=select, origin=origin, on_step=show)
+
+
+def run_origin(
+    origin: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Origin date; default: the data set's.")
+    ] = None,
+    select: Annotated[str, typer.Option(help="Dagster asset selection.")] = "*",
+    data: Annotated[Path | None, typer.Option(help="Set up a root for this folder or file first.")] = None,
+    feed: Annotated[Path | None, typer.Option(help="Feed file, where none lies beside the data.")] = None,
+    assume: Annotated[Path | None, typer.Option(help="Assumed inputs (YAML); marked on every row they touch.")] = None,
+) -> None:
+    """Run the loop for one origin: events, tables, forecast, decisions. Twice equals once."""
+    console = Console()
+    root = root_for(data, feed)
+    if data is not None:
+        prepare_deployment(root, data, feed=feed, assume=assume)
+    deployment = open_deployment(root)
+    day = origin.date() if origin else deployment.dataset.origin
+    if day is None:
+        raise ContractError("this data set names no origin: give one with --origin YYYY-MM-DD")
+    log = run_with_progress(deployment.layout, select=select, origin=day, console=console)
+    console.print(
+        f"origin {day} is done. Details: {log}. Next: `replenish decisions list`, `make dev`.", soft_wrap=True
+    )
+
+
+def serve_ui(
+    data: Annotated[Path | None, typer.Option(help="Serve the root of this data set.")] = None,
+    feed: Annotated[Path | None, typer.Option(help="Feed file, where none lies beside the data.")] = None,
+    assume: Annotated[Path | None, typer.Option(help="Assumed inputs, when the root is set up by this call.")] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+) -> None:
+    """Serve the Dagster UI and its daemon (sensors, schedules, freshness) on 127.0.0.1."""
+    root = root_for(data, feed) if data else default_root()
+    if data is not None:
+        prepare_deployment(root, data, feed=feed, assume=assume)
+    layout = open_deployment(root).layout
+    Console().print(f"Dagster on http://127.0.0.1:{port} for {layout.root} (Ctrl-C stops it)", soft_wrap=True)
+    raise typer.Exit(serve(layout, port=port))

@@ -1,0 +1,65 @@
+"""`replenish status`: one page on what is late, what was refused, and what was decided."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+
+from replenish.bitemporal import origin_instant
+from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
+from replenish.cli.tables import feed_counts_table, frame_table
+from replenish.control.freshness import freshness_of_lake
+from replenish.errors import NotApplicable
+
+
+def show_status(
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"],
+            help="Instant in UTC to judge freshness at; default: the newest decision's origin, else now.",
+        ),
+    ] = None,
+    dead: Annotated[int, typer.Option(help="Newest dead letters to list.")] = 8,
+    root: Annotated[Path | None, typer.Option(help="Root of the deployment.")] = None,
+) -> None:
+    """Feeds and their freshness, dead letters with reasons, tables and decisions."""
+    deployment = open_deployment(root or default_root())
+    console = Console()
+    instant = at.replace(tzinfo=UTC) if at else _last_origin_instant(deployment)
+    console.print(f"data set [bold]{deployment.dataset.dataset_id}[/] in {deployment.layout.root}", soft_wrap=True)
+    console.print(feed_counts_table(deployment.journal))
+    console.print(_freshness(deployment, instant))
+    letters = deployment.journal.dead_letters()[-dead:] if dead else []
+    if letters:
+        rows = [(d.feed_id, d.file, d.row_nr, d.reason, d.field, d.rule, str(d.raw)[:80]) for d in letters]
+        schema = ["feed", "file", "row", "reason", "field", "rule", "raw"]
+        console.print(frame_table("Newest dead letters", pl.DataFrame(rows, schema=schema, orient="row", strict=False)))
+    if deployment.lake.has("decisions/replenishment"):
+        counts = deployment.lake.read("decisions/replenishment").group_by("origin_date", "verdict", "status").len()
+        shown = counts.sort("origin_date", "verdict", "status", descending=[True, False, False]).head(12)
+        console.print(frame_table("Decisions", shown))
+
+
+def _last_origin_instant(deployment: Deployment) -> datetime:
+    if not deployment.lake.has("decisions/replenishment"):
+        return now_utc()
+    newest = deployment.lake.read("decisions/replenishment", columns=["origin_date"])["origin_date"].max()
+    return origin_instant(newest, deployment.dataset.zone, deployment.dataset.cutoff)  # type: ignore[arg-type]
+
+
+def _freshness(deployment: Deployment, instant: datetime) -> object:
+    try:
+        verdict = freshness_of_lake(deployment.lake, deployment.contracts, deployment.dataset, instant)
+    except NotApplicable as why:
+        return f"freshness: {why}"
+    if verdict.is_healthy:
+        return f"[green]fresh[/]: {verdict.n_feeds} feeds are inside their SLA at {instant:%Y-%m-%d %H:%M} UTC"
+    rows = [(f.stream, f.location_id or "", f.state, round(f.delay_hours, 1), f.owner, f.runbook) for f in verdict.late]
+    schema = ["stream", "location", "state", "hours late", "owner", "runbook"]
+    return frame_table(f"Late at {instant:%Y-%m-%d %H:%M} UTC", pl.DataFrame(rows, schema=schema, orient="row"))

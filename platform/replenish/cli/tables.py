@@ -1,0 +1,133 @@
+"""What the command line prints: tables made of frames and verdicts, one function each."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+
+import polars as pl
+from rich.table import Table
+
+from replenish.ingest.door import FileVerdict
+from replenish.stores.journal import Journal
+
+LISTED_FILES = 40
+
+
+def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
+    return table
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items(), key=lambda kv: -kv[1]))
+
+
+def file_table(files: Iterable[FileVerdict]) -> Table:
+    """One row a file: what was offered and what became of it. Only the first files are listed."""
+    numbers = ("offered", "accepted", "dead", "duplicate")
+    table = _table("Files", "feed", "file", "status", *numbers, "reasons", right=numbers)
+    listed = list(files)
+    for verdict in listed[:LISTED_FILES]:
+        table.add_row(
+            verdict.feed_id,
+            verdict.file,
+            verdict.status,
+            *(_count(getattr(verdict, n)) for n in numbers),
+            _reasons(verdict.reasons),
+        )
+    if len(listed) > LISTED_FILES:
+        table.caption = f"and {len(listed) - LISTED_FILES} more"
+    return table
+
+
+def feed_counts_table(journal: Journal) -> Table:
+    """One row a feed: sums over every file the journal knows; offered = accepted + dead + duplicate."""
+    numbers = ("files", "offered", "accepted", "dead", "duplicate")
+    sums: dict[str, Counter[str]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    for record in journal.records():
+        if record.type.startswith("replenish.file."):
+            data = record.data
+            counts = {name: int(data.get(name, 0)) for name in numbers[1:]}
+            sums.setdefault(record.source, Counter()).update(files=1, **counts)
+            reasons.setdefault(record.source, Counter()).update(data.get("reasons", {}))
+    table = _table(
+        "Rows by feed: offered = accepted + dead + duplicate", "feed", *numbers, "dead, by reason", right=numbers
+    )
+    for feed_id, counts in sorted(sums.items()):
+        table.add_row(feed_id, *(_count(counts[n]) for n in numbers), _reasons(dict(reasons[feed_id])))
+    return table
+
+
+def frame_table(title: str, frame: pl.DataFrame, *, most: int = 60) -> Table:
+    """Any small frame as a table: numbers right, floats with three digits."""
+    right = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
+    table = _table(title, *frame.columns, right=right)
+    for row in frame.head(most).iter_rows():
+        table.add_row(
+            *(
+                ""
+                if v is None
+                else f"{v:,.3f}"
+                if isinstance(v, float)
+                else f"{v:,}"
+                if isinstance(v, int) and not isinstance(v, bool)
+                else str(v)
+                for v in row
+            )
+        )
+    if frame.height > most:
+        table.caption = f"and {frame.height - most} more"
+    return table
+
+
+def decision_table(title: str, decisions: pl.DataFrame) -> Table:
+    """Order lines with verdict and reasons; money in the currency of the data, two decimals."""
+    table = _table(
+        title,
+        "decision",
+        "sku",
+        "location",
+        "verdict",
+        "status",
+        "units",
+        "cost",
+        "on hand",
+        "on order",
+        "order up to",
+        "why",
+        right=("units", "cost", "on hand", "on order", "order up to"),
+    )
+    for row in decisions.iter_rows(named=True):
+        cost = row.get("order_cost_cents")
+        table.add_row(
+            row["decision_id"][:12],
+            row["sku_id"],
+            row["location_id"],
+            row["verdict"],
+            row["status"],
+            *("" if row.get(name) is None else _count(row[name]) for name in ("order_units",)),
+            "" if cost is None else f"{cost / 100:,.2f}",
+            *(
+                "" if row.get(n) is None else _count(row[n])
+                for n in ("on_hand_units", "on_order_units", "base_stock_level_units")
+            ),
+            reasons_text(row["reasons"]),
+        )
+    return table
+
+
+def reasons_text(reasons: object) -> str:
+    """Reasons as one line: a JSON list or a list of texts or of {code, text}."""
+    items = json.loads(reasons) if isinstance(reasons, str) and reasons[:1] in "[{" else reasons
+    if not isinstance(items, list):
+        return str(items)
+    return "; ".join(str(i.get("text") or i.get("code") or i) if isinstance(i, dict) else str(i) for i in items)
