@@ -1,0 +1,108 @@
+"""Digests of tables, files and values that do not depend on row order, engine, thread count or file bytes.
+
+Parquet bytes are not stable from run to run, so the digest of a table is taken over encoded rows: columns in name
+order, rows in key order, integers as 64-bit little-endian, text length-prefixed, nulls as a mask of their own. Callers
+leave out run ids and wall-clock columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from replenish.errors import ContractError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+ROWS_PER_BLOCK = 65_536
+"""Part of the encoding: changing it changes every digest."""
+
+BYTES_PER_READ = 1 << 20
+
+
+def table_digest(frame: pl.DataFrame, key: Sequence[str]) -> str:
+    """sha256 (hex) of the rows of `frame`, whatever their order; integer widths do not matter, values and nulls do.
+
+    Args:
+        frame: Any columns of text, numbers, booleans, dates, timestamps, or lists and structs of these.
+        key: Columns to sort by first; the other columns settle ties, so input order never matters.
+
+    Raises:
+        ContractError: A column has a type without a canonical encoding.
+    """
+    names = sorted(frame.columns)
+    plain = frame.select(_canonical(frame.get_column(name)) for name in names)
+    order = [*key, *(name for name in names if name not in key)]
+    rows = plain.sort(order, nulls_last=False) if order else plain
+    digest = hashlib.sha256(f"table:1:{rows.height}:{len(names)}".encode())
+    for name in names:
+        _feed_column(digest, name, rows.get_column(name))
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file's bytes, read in bounded memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(BYTES_PER_READ):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def json_digest(value: object) -> str:
+    """sha256 (hex) of a JSON value in canonical form: sorted keys, no blanks, UTF-8, no NaN.
+
+    >>> json_digest({"b": 1, "a": [True, None]}) == json_digest({"a": [True, None], "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(column: pl.Series) -> pl.Series:
+    """The column as Int64, Float64 or String, which is all the encoding knows."""
+    dtype = column.dtype
+    if dtype.is_integer() or dtype in (pl.Boolean, pl.Date):
+        return column.cast(pl.Int64)
+    if isinstance(dtype, pl.Datetime):
+        return column.dt.cast_time_unit("us").cast(pl.Int64)
+    if isinstance(dtype, pl.Duration | pl.Time):
+        return column.cast(pl.Int64)
+    if dtype.is_float():
+        # Adding zero turns -0.0 into 0.0; every NaN becomes the same one.
+        return (column.cast(pl.Float64) + 0.0).fill_nan(float("nan"))
+    if dtype == pl.Null:
+        return column.cast(pl.Int64)
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return column.cast(pl.String)
+    if isinstance(dtype, pl.List | pl.Array | pl.Struct):
+        return pl.Series(column.name, [_json_text(value) for value in column.to_list()], dtype=pl.String)
+    raise ContractError("a column of this type has no canonical encoding", column=column.name, type=dtype)
+
+
+def _json_text(value: object) -> str | None:
+    if value is None:
+        return None
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def _feed_column(digest: _Hash, name: str, column: pl.Series) -> None:
+    """One column, block by block: null mask, then values (text: lengths, then bytes)."""
+    kind = "s" if column.dtype == pl.String else "f" if column.dtype == pl.Float64 else "i"
+    digest.update(f"column:{len(name.encode())}:{name}:{kind}".encode())
+    for start in range(0, column.len(), ROWS_PER_BLOCK):
+        block = column.slice(start, ROWS_PER_BLOCK)
+        digest.update(block.is_null().cast(pl.UInt8).to_numpy().tobytes())
+        if kind == "s":
+            text = block.fill_null("")
+            digest.update(text.str.len_bytes().cast(pl.Int64).to_numpy().astype("<i8").tobytes())
+            digest.update("".join(text.to_list()).encode())
+        else:
+            width = "<f8" if kind == "f" else "<i8"
+            digest.update(block.fill_null(0).to_numpy().astype(width).tobytes())
