@@ -98,7 +98,7 @@ def state_log(
     """The instants at which the latest value known of each entity changes.
 
     A version is live in `[max(event_time - ahead, knowledge_time), knowledge_time of its reversal)`; of the live ones
-    the greatest `(event_time, knowledge_time)` counts. Exact with late, corrected, retracted, moved and future-dated facts.
+    the greatest `(event_time, knowledge_time)` counts. Exact with late, corrected, retracted, moved and future facts.
 
     Args:
         ledger: Postings with the columns named here and `event_time`, `knowledge_time`, `version_nr`, `posting_kind`.
