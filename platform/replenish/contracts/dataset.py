@@ -41,7 +41,7 @@ class ColumnRule:
     batch: tuple[str, ...] = ()
     cases: tuple[tuple[str, str], ...] = ()
     transform: tuple[str, ...] = ()
-    """Of `strip`, `upper`, `lower`, `absolute`, in order."""
+    """Of `strip`, `upper`, `lower` (on the text, in order) and `absolute` (on the number, after `multiply_by` and `factor`)."""
     factor: float | None = None
     """Source unit to contract unit, e.g. 100 for a price in euros to cents; the result is rounded half to even."""
     multiply_by: str | None = None

@@ -1,0 +1,242 @@
+"""Reads feed files: which source columns become which contract columns, checked against the contracts.
+
+One file is one data set. It either lists its `feeds`, or is itself the single feed:
+
+    stream: sales
+    files: till-*.csv
+    columns:
+      location_id: {value: MAIN}
+      sold_at: time
+      sale_id: receipt
+      sku_id: article
+      units: qty
+
+A column given as plain text is a copy of that source column; everything left out has the default of `contracts.dataset`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, time
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+from replenish.contracts.dataset import Dataset, Feed, FileFormat, FileType, KnowledgeRule
+from replenish.contracts.document import YamlNode, read_yaml
+from replenish.contracts.feed_rules import read_cancellation, read_column_rule, read_exclusion, read_row_test
+from replenish.contracts.model import Contract
+from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
+from replenish.errors import ContractError
+
+FEED_FOLDER = PLATFORM_FOLDER / "feeds"
+DEFAULT_ZONE = "UTC"
+DEFAULT_CUTOFF = time(6, 0)
+DEFAULT_PROFILE = "daily"
+
+
+def read_dataset(path: Path, contracts: Mapping[str, Contract] | None = None) -> Dataset:
+    """The data set a feed file describes; `contracts` are the platform's own where not given.
+
+    Raises:
+        ContractError: Names file, field and rule: an unknown key, stream or contract column, a required column without
+            a rule, a rule that contradicts itself.
+    """
+    top = read_yaml(path)
+    known = read_contracts() if contracts is None else contracts
+    dataset_id = _identifier(top, "dataset_id", re.sub(r"[^a-z0-9_]+", "_", path.name.split(".")[0].lower()))
+    zone = _zone(top, DEFAULT_ZONE)
+    # A file without a list of feeds is itself its only feed.
+    nodes = top.children("feeds") if top.has("feeds") else (top,)
+    feeds = tuple(_feed(node, dataset_id, zone, known) for node in nodes)
+    for i, feed in enumerate(feeds):
+        if feed.feed_id in {other.feed_id for other in feeds[:i]}:
+            raise top.error(f"feeds[{i}].feed_id", f"{feed.feed_id!r} is given twice")
+    dataset = Dataset(
+        dataset_id=dataset_id,
+        zone=zone,
+        cutoff=_time_of_day(top, "cutoff", DEFAULT_CUTOFF),
+        profile=_identifier(top, "profile", DEFAULT_PROFILE),
+        origin=_date(top, "origin"),
+        feeds=feeds,
+        options=_free_mapping(top, "options"),
+        assumptions=_free_mapping(top, "assumptions"),
+    )
+    top.finish()
+    return dataset
+
+
+def find_dataset(data: Path, feed: Path | None = None, folder: Path = FEED_FOLDER) -> Path:
+    """The feed file for a data folder or file: the named one, else one beside the data, else a known one.
+
+    Beside the data: `dataset.yaml`, then the only `*.feed.yaml`. Known: the file in `folder` most of whose feeds have
+    a matching file in the data.
+
+    Raises:
+        ContractError: Nothing fits, or several files fit equally well.
+    """
+    if feed is not None:
+        if not feed.is_file():
+            raise ContractError(f"{feed}: no such feed file", file=str(feed))
+        return feed
+    if not data.exists():
+        raise ContractError(f"{data}: no such data folder or file", file=str(data))
+    beside = data if data.is_dir() else data.parent
+    own = [beside / "dataset.yaml"] if (beside / "dataset.yaml").is_file() else sorted(beside.glob("*.feed.yaml"))
+    names = [p.name for p in data.iterdir() if p.is_file()] if data.is_dir() else [data.name]
+    fits = own or _best_fits(names, folder)
+    if len(fits) > 1:
+        raise ContractError(f"{data}: several feed files fit: {', '.join(str(p) for p in fits)}; name one as FEED=")
+    if not fits:
+        raise ContractError(
+            f"{data}: no feed file fits these files; write one beside the data as <name>.feed.yaml or name it as FEED="
+        )
+    return fits[0]
+
+
+def feed_for_file(dataset: Dataset, name: str) -> tuple[Feed, ...]:
+    """The feeds whose globs match a file name, in file order; several may read the same file."""
+    return tuple(feed for feed in dataset.feeds if matches_feed(feed, name))
+
+
+def matches_feed(feed: Feed, name: str) -> bool:
+    """Whether one of the feed's globs matches the file name (case counts)."""
+    return any(fnmatchcase(name, glob) for glob in feed.files)
+
+
+def with_assumptions(dataset: Dataset, path: Path) -> Dataset:
+    """The data set with the assumed inputs of a YAML mapping laid over its own.
+
+    Raises:
+        ContractError: The file is not a mapping.
+    """
+    return replace(dataset, assumptions={**dataset.assumptions, **read_yaml(path).value})
+
+
+def _best_fits(names: list[str], folder: Path) -> list[Path]:
+    shares: dict[Path, float] = {}
+    contracts = read_contracts()
+    for path in sorted(folder.glob("*.yaml")):
+        feeds = read_dataset(path, contracts).feeds
+        share = sum(any(matches_feed(feed, name) for name in names) for feed in feeds) / len(feeds)
+        if share > 0:
+            shares[path] = share
+    return [path for path, share in shares.items() if share == max(shares.values())]
+
+
+def _feed(node: YamlNode, dataset_id: str, zone: str, contracts: Mapping[str, Contract]) -> Feed:
+    stream = node.choice("stream", tuple(contracts))
+    contract = contracts[stream]
+    columns_node = node.child("columns")
+    for name in columns_node.keys():
+        if name not in contract.names:
+            raise columns_node.error(name, f"contract {stream} has no such column; it has {', '.join(contract.names)}")
+    columns = {name: read_column_rule(columns_node, name) for name in columns_node.keys()}
+    for column in contract.columns:
+        if column.is_required and column.name not in columns:
+            raise columns_node.error(
+                column.name, f"required by contract {stream} ({column.description}) and not mapped"
+            )
+    retraction = node.child("retraction") if node.has("retraction") else None
+    cancellation = node.child("cancellation") if node.has("cancellation") else None
+    if cancellation is not None and stream != "sales":
+        raise node.error("cancellation", f"only sales can be cancelled; {stream} rows are corrected or retracted")
+    feed = Feed(
+        feed_id=_identifier(node, "feed_id", f"{dataset_id}.{stream}"),
+        stream=stream,
+        files=node.texts("files"),
+        format=_format(node),
+        zone=_zone(node, zone),
+        columns=columns,
+        knowledge=_knowledge(node),
+        exclude=tuple(read_exclusion(child) for child in node.children("exclude")),
+        retraction=None if retraction is None else read_row_test(retraction),
+        cancellation=None if cancellation is None else read_cancellation(cancellation, contract.names),
+        ignore_columns=node.texts("ignore_columns", ()),
+    )
+    if node.place:
+        node.finish()
+    return feed
+
+
+def _format(node: YamlNode) -> FileFormat:
+    if not node.has("format"):
+        return FileFormat()
+    part = node.child("format")
+    default = FileFormat()
+    file_type: FileType = part.choice("type", get_args(FileType), default.type)  # type: ignore[assignment]
+    fmt = FileFormat(
+        type=file_type,
+        separator=part.text("separator", default.separator),
+        encoding=part.choice("encoding", ("utf-8", "latin-1", "cp1252", "utf-16"), default.encoding),
+        quote=part.text("quote", default.quote),
+        decimal=part.choice("decimal", (".", ","), default.decimal),
+        thousands=part.optional_text("thousands"),
+        null_values=part.texts("null_values", default.null_values),
+    )
+    if len(fmt.separator) != 1 or len(fmt.quote) > 1:
+        raise part.error("separator", "separator is one character and quote at most one")
+    if fmt.thousands == fmt.decimal:
+        raise part.error("thousands", "must differ from decimal")
+    part.finish()
+    return fmt
+
+
+def _knowledge(node: YamlNode) -> KnowledgeRule:
+    if not node.has("knowledge"):
+        return KnowledgeRule("arrival")
+    part = node.child("knowledge")
+    source = part.choice("source", ("arrival", "column", "delay"))
+    rule = KnowledgeRule(
+        source=source,  # type: ignore[arg-type]
+        column=part.optional_text("column"),
+        formats=part.texts("formats", ()),
+        delay_hours=part.number("delay_hours", 0.0),
+    )
+    if (source == "column") != (rule.column is not None):
+        raise part.error("column", "belongs to `source: column`, and only there")
+    if source != "delay" and part.has("delay_hours"):
+        raise part.error("delay_hours", "belongs to `source: delay`")
+    if rule.delay_hours < 0:
+        raise part.error("delay_hours", "must not be negative: nothing is known before it happens")
+    part.finish()
+    return rule
+
+
+def _identifier(node: YamlNode, key: str, default: str) -> str:
+    value = node.text(key, default)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", value):
+        raise node.error(key, f"must be lower case letters, digits, _ . and -; is {value!r}")
+    return value
+
+
+def _zone(node: YamlNode, default: str) -> str:
+    zone = node.text("zone", default)
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise node.error("zone", f"is not an IANA time zone: {zone!r}") from error
+    return zone
+
+
+def _time_of_day(node: YamlNode, key: str, default: time) -> time:
+    try:
+        return time.fromisoformat(node.text(key, default.isoformat()))
+    except ValueError as error:
+        raise node.error(key, "must read HH:MM") from error
+
+
+def _date(node: YamlNode, key: str) -> date | None:
+    text = node.optional_text(key)
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise node.error(key, "must read YYYY-MM-DD") from error
+
+
+def _free_mapping(node: YamlNode, key: str) -> dict[str, object]:
+    node.raw(key)
+    return node.child(key).value if node.has(key) else {}
