@@ -1,0 +1,64 @@
+"""Which deployment this process serves: the only place, besides the command line, that reads the environment."""
+
+import os
+import sys
+from pathlib import Path
+
+import dagster as dg
+from dagster_dbt import DbtCliResource
+
+from resources.alert_box import AlertBoxResource
+from resources.clock import ClockResource
+from resources.deployment import DeploymentResource, claim_root
+from resources.iceberg import IcebergResource
+from resources.journal import JournalResource
+from resources.lake import LakeResource
+from resources.outbox import OutboxResource
+from resources.registry import RegistryResource
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+DBT_FOLDER = CHECKOUT / "dbt"
+ENVIRONMENTS = ("dev", "test", "prod")
+DEFAULT_ROOT = CHECKOUT / "var" / "demo"
+
+
+def environment_name() -> str:
+    """`dev`, `test` or `prod`, from REPLENISH_ENV; `dev` when unset."""
+    return os.environ.get("REPLENISH_ENV", "dev")
+
+
+def root_folder() -> Path:
+    """Root of the deployment, from REPLENISH_ROOT; `var/demo` of the checkout when unset."""
+    return Path(os.environ.get("REPLENISH_ROOT", DEFAULT_ROOT)).expanduser().absolute()
+
+
+def put_interpreter_on_path() -> None:
+    """Make the commands installed beside this interpreter (`dbt`) callable, also where no environment was activated."""
+    folder = str(Path(sys.executable).parent)
+    parts = os.environ.get("PATH", "").split(os.pathsep)
+    if folder not in parts:
+        os.environ["PATH"] = os.pathsep.join([folder, *parts])
+
+
+def resources_for(environment: str, root: Path | None = None) -> dict[str, object]:
+    """The resources of one environment, by key; `root` overrides REPLENISH_ROOT, which is all a test needs.
+
+    Raises:
+        DagsterInvariantViolationError: `environment` is unknown, or the root belongs to another environment.
+    """
+    if environment not in ENVIRONMENTS:
+        raise dg.DagsterInvariantViolationError(f"REPLENISH_ENV is {environment!r}; known: {', '.join(ENVIRONMENTS)}")
+    put_interpreter_on_path()
+    folder = str(root or root_folder())
+    claim_root(Path(folder), environment)
+    return {
+        "deployment": DeploymentResource(root=folder, environment=environment),
+        "lake": LakeResource(root=folder),
+        "journal": JournalResource(root=folder),
+        "registry": RegistryResource(root=folder),
+        "outbox": OutboxResource(root=folder),
+        "iceberg": IcebergResource(root=folder),
+        "alert_box": AlertBoxResource(root=folder),
+        "clock": ClockResource(),
+        "dbt": DbtCliResource(project_dir=str(DBT_FOLDER), profiles_dir=str(DBT_FOLDER)),
+    }
