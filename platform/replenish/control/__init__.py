@@ -1,1 +1,1 @@
-"""Verdicts every stage may ask for (freshness, policy, alerts, manifests): plain functions, verdicts in, verdicts out. No Dagster, no tables written."""
+"""Verdicts every stage may ask for: freshness, policy, alerts. Plain functions, no stage logic, no Dagster."""
