@@ -31,7 +31,8 @@ class ColumnRule:
 
     `column`: copy (after `transform`, `null_values`, `formats`, `factor`); `value`: a constant; `template`: text with
     `{Source Column}` places; `content_of`: an id made of the named source columns (all: `("*",)`) plus an occurrence
-    number within `batch`, for sources without a key; `cases`: first regular expression that matches `column` gives the value.
+    number within `batch`, for sources without a key; `cases`: first regular expression that matches `column` gives the
+    value.
     """
 
     column: str | None = None
@@ -41,7 +42,8 @@ class ColumnRule:
     batch: tuple[str, ...] = ()
     cases: tuple[tuple[str, str], ...] = ()
     transform: tuple[str, ...] = ()
-    """Of `strip`, `upper`, `lower` (on the text, in order) and `absolute` (on the number, after `multiply_by` and `factor`)."""
+    """Of `strip`, `upper`, `lower` (on the text, in order) and `absolute` (on the number, after `multiply_by` and
+    `factor`)."""
     factor: float | None = None
     """Source unit to contract unit, e.g. 100 for a price in euros to cents; the result is rounded half to even."""
     multiply_by: str | None = None
@@ -67,7 +69,7 @@ class RowTest:
     before_column: str | None = None
     """The time in `column` lies before the time in this column (both read by the feed's rules)."""
     formats: tuple[str, ...] = ()
-    and_also: tuple["RowTest", ...] = ()
+    and_also: tuple[RowTest, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ One file is one data set. It either lists its `feeds`, or is itself the single f
       sku_id: article
       units: qty
 
-A column given as plain text is a copy of that source column; everything left out has the default of `contracts.dataset`.
+A column given as plain text is a copy of that source column; everything left out has the default of
+`contracts.dataset`.
 """
 
 from __future__ import annotations
@@ -131,10 +132,10 @@ def _feed(node: YamlNode, dataset_id: str, zone: str, contracts: Mapping[str, Co
     stream = node.choice("stream", tuple(contracts))
     contract = contracts[stream]
     columns_node = node.child("columns")
-    for name in columns_node.keys():
+    for name in columns_node.keys:
         if name not in contract.names:
             raise columns_node.error(name, f"contract {stream} has no such column; it has {', '.join(contract.names)}")
-    columns = {name: read_column_rule(columns_node, name) for name in columns_node.keys()}
+    columns = {name: read_column_rule(columns_node, name) for name in columns_node.keys}
     for column in contract.columns:
         if column.is_required and column.name not in columns:
             raise columns_node.error(

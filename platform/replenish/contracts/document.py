@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,10 @@ class YamlNode:
             raise self.error(key, f"must be a list, is {_kind(value)}")
         return tuple(YamlNode(self.file, f"{self._place_of(key)}[{i}]", item) for i, item in enumerate(value))
 
-    def keys(self) -> Iterator[str]:
+    @property
+    def keys(self) -> tuple[str, ...]:
         """The keys in file order; does not mark them known."""
-        yield from self.value
+        return tuple(self.value)
 
     def finish(self) -> None:
         """Refuse keys that were never read, naming the nearest known one."""

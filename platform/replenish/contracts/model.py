@@ -29,8 +29,8 @@ CLOCK_COLUMNS: dict[str, pl.DataType] = {
     "knowledge_time": TIMESTAMP,
     "knowledge_date": pl.Date(),
 }
-"""On every bronze and silver row. `event_date`: business date in the feed's zone; `knowledge_date`: first origin date at
-which the row is visible (see `bitemporal.knowledge_date`)."""
+"""On every bronze and silver row. `event_date`: business date in the feed's zone; `knowledge_date`: first origin date
+at which the row is visible (see `bitemporal.knowledge_date_expr`)."""
 
 ENVELOPE_COLUMNS: dict[str, pl.DataType] = {
     "is_retraction": pl.Boolean(),
@@ -72,12 +72,13 @@ class Column:
 
     @property
     def dtype(self) -> pl.DataType:
+        """Polars type of the column in every frame and table."""
         return POLARS_TYPES[self.logical_type]
 
 
 @dataclass(frozen=True)
 class ServiceLevel:
-    """How fresh a stream has to be, by data time: hours since the newest known row."""
+    """How fresh a stream has to be, by data time: hours since the newest known row; infinite where never judged."""
 
     warn_after_hours: float
     fail_after_hours: float
@@ -114,6 +115,7 @@ class Contract:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Column names in contract order."""
         return tuple(c.name for c in self.columns)
 
     @property
@@ -123,6 +125,7 @@ class Contract:
 
     @property
     def additive_columns(self) -> tuple[str, ...]:
+        """Integer columns whose sums make sense."""
         return tuple(c.name for c in self.columns if c.is_additive)
 
     @property
@@ -132,8 +135,10 @@ class Contract:
 
     @property
     def bronze_schema(self) -> dict[str, pl.DataType]:
+        """Columns of `bronze/<stream>`: contract, clocks, envelope."""
         return {c.name: c.dtype for c in self.columns} | CLOCK_COLUMNS | ENVELOPE_COLUMNS
 
     @property
     def silver_schema(self) -> dict[str, pl.DataType]:
+        """Columns of `silver/<stream>`: contract, clocks, posting."""
         return {c.name: c.dtype for c in self.columns} | CLOCK_COLUMNS | POSTING_COLUMNS
