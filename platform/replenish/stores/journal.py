@@ -100,7 +100,7 @@ class Journal:
     def append(self, record: JournalRecord, dead: Iterable[DeadLetter] = (), *, expected_seq: int | None = None) -> int:
         """Write the record and its dead letters in one transaction and return its place in the log.
 
-        A record of the same source, id, type, subject and data is there already: nothing is written, its place is returned.
+        A record equal in all but its time is there already: nothing is written, its place is returned.
 
         Raises:
             WriteConflict: The same source and id with another body, or `expected_seq` was given and is taken.
