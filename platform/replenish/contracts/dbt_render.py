@@ -28,7 +28,7 @@ def render_sources(contracts: Mapping[str, Contract]) -> str:
     tables = [_table(contract) for _, contract in sorted(contracts.items())]
     source = {
         "name": SOURCE_NAME,
-        "description": "Ledgers of versions, one table per stream; each row says when it happened and when it was known.",
+        "description": "Ledgers of versions, one table per stream; each row says when it happened and when it was known",
         "tables": tables,
     }
     body = yaml.safe_dump({"version": 2, "sources": [source]}, sort_keys=False, width=118, allow_unicode=True)
