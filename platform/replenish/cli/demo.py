@@ -15,7 +15,9 @@ from replenish.cli.run import run_with_progress
 from replenish.cli.tables import decision_table, feed_counts_table, frame_table
 from replenish.contracts.reader import PLATFORM_FOLDER
 from replenish.errors import ContractError
-from replenish.outcomes.retailer import RetailerPlan, build_world, write_world
+from replenish.outcomes.retailer import build_world
+from replenish.outcomes.retailer_files import write_world
+from replenish.outcomes.retailer_plan import RetailerPlan
 from replenish.stores.layout import RootLayout
 
 LARGEST_ORDERS = 10

@@ -32,8 +32,8 @@ class World:
     plan: RetailerPlan
     assortment: Assortment
     truth: pl.DataFrame
-    """Hidden: (sku_id, location_id, event_date), one row per key and day, with expected_units (the true mean), demand_units,
-    sales_units, received_units, on_hand_units (at close), unit_price_cents, is_promotion."""
+    """Hidden: (sku_id, location_id, event_date), one row per key and day, with expected_units (the true mean),
+    demand_units, sales_units, received_units, on_hand_units (at close), unit_price_cents, is_promotion."""
     lead_times: pl.DataFrame
     """Hidden: one row per order line: po, line, supplier_id, sku_id, location_id, order_date, lead_time_days, units."""
     records: dict[str, pl.DataFrame]

@@ -68,10 +68,12 @@ class Assortment:
 
     @property
     def n_skus(self) -> int:
+        """How many articles it sells."""
         return len(self.sku_ids)
 
     @property
     def n_locations(self) -> int:
+        """How many stores it has."""
         return len(self.location_ids)
 
 

@@ -32,9 +32,9 @@ class RetailerPlan:
     """Size, seed and peculiarities of a built-in retailer.
 
     `n_days` are the days up to the origin; the world goes on for `n_extra_days`, which tests may drop day by day.
-    `with_faults` adds what goes wrong in real files: rows with text for a number, negative prices, repeated rows, one absurd
-    sale on the last day and a location whose stock counts stop three days before the end. Late, corrected and retracted
-    records are ordinary life and always there.
+    `with_faults` adds what goes wrong in real files: rows with text for a number, negative prices, repeated rows, one
+    absurd sale on the last day and a location whose stock counts stop three days before the end. Late, corrected and
+    retracted records are ordinary life and always there.
     """
 
     seed: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _weeks(plan: RetailerPlan) -> list[tuple[int, int]]:
     """Half-open day ranges of the weeks, Monday first; the first may be short."""
     first = (7 - plan.first_date.weekday()) % 7 or 7
     bounds = [0, *range(first, plan.n_world_days, 7), plan.n_world_days]
-    return [(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+    return [(a, b) for a, b in pairwise(bounds) if a < b]
 
 
 def _end_in_nine(cents: np.ndarray) -> np.ndarray:

@@ -34,7 +34,8 @@ RECOUNT_CHANCE = 0.002
 def local_times(seconds: np.ndarray, first_date: date) -> pl.Series:
     """ISO times with the offset of the retailer's zone, e.g. 2024-07-01T09:30:00+02:00."""
     midnight = pl.lit(first_date).cast(pl.Datetime("us"))
-    moment = midnight + pl.duration(seconds=pl.Series(np.asarray(seconds, dtype=np.int64)))
+    since = pl.lit(pl.Series(np.asarray(seconds, dtype=np.int64)))
+    moment = midnight + pl.duration(seconds=since)
     return pl.select(t=moment.dt.replace_time_zone(RETAILER_ZONE).dt.strftime("%Y-%m-%dT%H:%M:%S%:z")).to_series()
 
 

@@ -25,7 +25,7 @@ KNOWN_CUSTOMER_CHANCE = 0.4
 class SaleLines:
     """True sale lines, arrays of one length; `sold` and `recorded` in local seconds since the first day.
 
-    A version has another `units` or `recorded` under the same `receipt` and `line`; `is_retraction` takes the line back.
+    A version has another `units` or `recorded` under the same `receipt` and `line`; `is_retraction` takes it back.
     """
 
     location: np.ndarray
@@ -86,8 +86,8 @@ def ring_up(plan: RetailerPlan, shelves: ShelfHistory, prices: PricePlan, day: i
 def record_lines(plan: RetailerPlan, true: SaleLines, day: int) -> SaleLines:
     """What the tills write about one day: every version of every line, with the second it was recorded.
 
-    A wrong first version is followed by the true one; a line rung up by mistake is followed by its retraction. So what is
-    known in the end is exactly what was sold.
+    A wrong first version is followed by the true one; a line rung up by mistake is followed by its retraction. So what
+    is known in the end is exactly what was sold.
     """
     rng = draw_stream(plan.seed, Draw.SALES_KNOWLEDGE, day)
     n = len(true.units)

@@ -1,4 +1,4 @@
-"""The built-in retailer's shelves: its own simple reorder policy, orders, deliveries, and sales cut off by empty shelves."""
+"""The built-in retailer's shelves: its own simple reorder policy, deliveries, and sales cut off where shelves are empty."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ def number_orders(assortment: Assortment, shelves: ShelfHistory) -> OrderLines:
     suppliers = [HIDDEN_SUPPLIERS[assortment.supplier[o.sku]] for o in orders]
     stores = [assortment.location_ids[o.location] for o in orders]
     po = [f"PO-{store}-{s.supplier_id}-{o.day:04d}" for o, s, store in zip(orders, suppliers, stores, strict=True)]
-    lines, previous = [], ""
+    lines: list[int] = []
+    previous = ""
     for name in po:
         lines.append(lines[-1] + 1 if name == previous else 1)
         previous = name
