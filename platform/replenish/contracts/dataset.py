@@ -57,7 +57,11 @@ class ColumnRule:
 
 @dataclass(frozen=True)
 class RowTest:
-    """A test on source columns (text as read). All given conditions must hold."""
+    """A test on source columns. All given conditions must hold; a test of a missing value (other than `is_null`) fails.
+
+    `matches` and `not_matches` search the text as read (anchor with ^ and $); `at_most` and `at_least` read it as a
+    number of the feed's format; `before_column` reads both as times by `formats` in the feed's zone.
+    """
 
     column: str
     matches: str | None = None
