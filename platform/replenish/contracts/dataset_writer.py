@@ -1,13 +1,14 @@
-"""Writes a data set back as YAML: the resolved copy that a deployment keeps, with every default and assumption spelled out.
+"""Writes a data set back as YAML: the copy a deployment keeps, independent of the file name and with its assumptions.
 
 `read_dataset(write_dataset(dataset, path)) == dataset`, wherever the copy lies.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import date, time
 from pathlib import Path
+from typing import Any
 
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.document import yaml_text
@@ -22,12 +23,18 @@ def write_dataset(dataset: Dataset, path: Path) -> Path:
     return path
 
 
-def _plain_mapping(part: object) -> dict[str, object]:
-    """The fields of a dataclass that say something: null and empty ones are left out."""
-    values = {f.name: _plain(getattr(part, f.name)) for f in fields(part)}  # type: ignore[arg-type]
+def _plain_mapping(part: Any) -> dict[str, object]:
+    """The fields of a dataclass that differ from their defaults."""
+    given = {f.name: getattr(part, f.name) for f in fields(part) if getattr(part, f.name) != _default(f)}
+    values = {name: _plain(value) for name, value in given.items()}
     if "cases" in values:
         values["cases"] = [{"matches": pattern, "value": text} for pattern, text in getattr(part, "cases", ())]
-    return {name: value for name, value in values.items() if value is not None and value not in ([], {})}
+    return values
+
+
+def _default(field: Field[object]) -> object:
+    """The default of a field; MISSING, which equals nothing else, where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _plain(value: object) -> object:

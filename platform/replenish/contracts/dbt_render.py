@@ -28,7 +28,7 @@ def render_sources(contracts: Mapping[str, Contract]) -> str:
     tables = [_table(contract) for _, contract in sorted(contracts.items())]
     source = {
         "name": SOURCE_NAME,
-        "description": "Ledgers of versions, one table per stream; each row says when it happened and when it was known",
+        "description": "Ledgers of versions, one table per stream: what happened when, and known since when.",
         "tables": tables,
     }
     body = yaml.safe_dump({"version": 2, "sources": [source]}, sort_keys=False, width=118, allow_unicode=True)
@@ -48,9 +48,7 @@ def _table(contract: Contract) -> dict[str, object]:
     # With a stand-in dbt can parse where no lake is set (CI, the manifest); reading then fails, naming the variable.
     location = f"{{{{ env_var('{LAKE_VARIABLE}', '{LAKE_VARIABLE}_is_not_set') }}}}/silver/{contract.stream}"
     descriptions = {row.name: row.description for row in table_columns(contract, "silver")}
-    columns = [_column(column) for column in contract.columns]
-    for name in (*CLOCK_COLUMNS, *POSTING_COLUMNS):
-        columns.append({"name": name, "description": descriptions[name]})
+    added = (*CLOCK_COLUMNS, *POSTING_COLUMNS)
     return {
         "name": contract.stream,
         "description": f"{contract.description} One row per posting of a version of a fact.",
@@ -59,7 +57,7 @@ def _table(contract: Contract) -> dict[str, object]:
             "delta_table_path": location,
             "meta": {"owner": contract.owner, "tier": contract.sla.tier, "contract_version": contract.version},
         },
-        "columns": columns,
+        "columns": [*map(_column, contract.columns), *({"name": n, "description": descriptions[n]} for n in added)],
     }
 
 
