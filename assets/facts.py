@@ -7,20 +7,30 @@ import dagster as dg
 import polars as pl
 
 from assets.gate import StageResult
-from replenish.contracts.model import Column, Contract
+from replenish.contracts.model import Contract
+from replenish.contracts.table_schema import Layer, table_columns
 from replenish.stores.lake import DeltaLake, TableCommit
 
 
-def contract_columns(contract: Contract, layer: str) -> dg.TableSchema:
-    """Column schema of a stream's `bronze` or `silver` table; contract columns with unit, limits and classification."""
-    known = {column.name: column for column in contract.columns}
-    schema = contract.bronze_schema if layer == "bronze" else contract.silver_schema
-    return dg.TableSchema(columns=[_column(name, dtype, known.get(name)) for name, dtype in schema.items()])
+def contract_columns(contract: Contract, layer: Layer) -> dg.TableSchema:
+    """Column schema of a stream's `bronze` or `silver` table, with units, limits and classification."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type,
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.is_nullable, other=list(column.constraints)),
+                tags=dict(column.tags),
+            )
+            for column in table_columns(contract, layer)
+        ]
+    )
 
 
 def frame_columns(schema: Mapping[str, pl.DataType]) -> dg.TableSchema:
     """Column schema of a derived table, as stored."""
-    return dg.TableSchema(columns=[_column(name, dtype, None) for name, dtype in schema.items()])
+    return dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()])
 
 
 def table_result(lake: DeltaLake, commits: Iterable[TableCommit], **metadata: Any) -> StageResult:
@@ -33,17 +43,6 @@ def table_result(lake: DeltaLake, commits: Iterable[TableCommit], **metadata: An
     )
 
 
-def _column(name: str, dtype: pl.DataType, column: Column | None) -> dg.TableColumn:
-    if column is None:
-        return dg.TableColumn(name, str(dtype))
-    limits = [f"{sign} {limit:g}" for sign, limit in ((">=", column.minimum), ("<=", column.maximum)) if limit is not None]
-    if column.allowed:
-        limits.append(f"one of {', '.join(column.allowed)}")
-    unit = f" [{column.unit}]" if column.unit else ""
-    return dg.TableColumn(
-        name,
-        str(dtype),
-        description=f"{column.description}{unit}",
-        constraints=dg.TableColumnConstraints(nullable=not column.is_required, other=limits),
-        tags={"classification": column.classification},
-    )
+def counts_of(report: object) -> dict[str, int]:
+    """The integer fields of a stage's report, by name."""
+    return {name: value for name, value in vars(report).items() if isinstance(value, int)}

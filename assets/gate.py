@@ -108,7 +108,9 @@ def run_gated(asset: str, schema: SchemaSource, work: Callable[[Audit], StageRes
 def not_applicable(asset: str, reason: str, checks: list[dg.AssetCheckResult] | None = None) -> dg.MaterializeResult:
     """The report of a stage this data set has no inputs for; no alarm."""
     return dg.MaterializeResult(
-        asset_key=asset, metadata={"not_applicable": f"not_applicable: {reason}"}, check_results=checks or []
+        asset_key=asset,
+        metadata={"not_applicable": f"not_applicable: {reason.removeprefix('not_applicable: ')}"},
+        check_results=checks or [],
     )
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets.facts import contract_columns, table_result
+from assets.facts import contract_columns, counts_of, table_result
 from assets.gate import Audit, StageResult, gate_specs, run_gated
-from assets.settings import contract_freshness, contract_owner, stage_settings
+from assets.settings import contract_freshness, stage_settings
 from replenish.contracts.model import Contract
-from replenish.contracts.table_schema import pandera_schema
+from replenish.contracts.table_schema import pandera_schema, table_owners, table_tags
 from replenish.history.bronze import append_bronze
 from replenish.history.silver import update_silver
 from resources.deployment import DeploymentResource
@@ -18,9 +18,13 @@ from resources.lake import LakeResource
 
 
 def _settings(contract: Contract) -> dict[str, Any]:
-    settings = stage_settings("history", tier="gold", kinds={"delta", "polars"}, owner=contract_owner(contract))
-    settings["tags"] = {**settings["tags"], "tier": contract.sla.tier}
-    return {**settings, "freshness_policy": contract_freshness(contract)}
+    settings = stage_settings("history", tier=contract.sla.tier, kinds={"delta", "polars"})
+    return {
+        **settings,
+        "owners": list(table_owners(contract)),
+        "tags": {**settings["tags"], **table_tags(contract)},
+        "freshness_policy": contract_freshness(contract) or settings["freshness_policy"],
+    }
 
 
 def build_bronze(contract: Contract) -> dg.AssetsDefinition:
@@ -62,8 +66,7 @@ def build_silver(contract: Contract) -> dg.AssetsDefinition:
         def work(audit: Audit) -> StageResult:
             tables = lake.open()
             update = update_silver(contract, deployment.dataset(), tables, audit)
-            counts = {name: value for name, value in vars(update).items() if isinstance(value, int)}
-            return table_result(tables, [update.commit], **counts)
+            return table_result(tables, [update.commit], **counts_of(update))
 
         yield from run_gated(key, lambda: pandera_schema(contract, "silver"), work)
 

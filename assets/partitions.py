@@ -14,3 +14,10 @@ ONE_RUN = dg.BackfillPolicy.single_run()
 def origins_of(context: dg.AssetExecutionContext) -> tuple[date, ...]:
     """The origins this run works on, oldest first, so that later ones see the decisions of earlier ones."""
     return tuple(sorted(date.fromisoformat(key) for key in context.partition_keys))
+
+
+def run_origin(context: dg.AssetExecutionContext) -> date | None:
+    """The newest origin of the run an unpartitioned asset takes part in; None where the run has none."""
+    tags = context.run.tags
+    key = tags.get("dagster/partition") or tags.get("dagster/asset_partition_range_end")
+    return None if key is None else date.fromisoformat(key)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.partitions import ONE_RUN, ORIGINS
 from replenish.contracts.model import Contract
+from replenish.contracts.table_schema import freshness_window
 
 AUTOMATION = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
 """Follow the parents, but never a parent whose blocking check failed: `eager` alone would."""
@@ -25,8 +26,9 @@ STAGE_OWNERS = {
 }
 """Owner of a stage's assets; assets of one stream belong to the owner of its contract."""
 
-TIER_HOURS = {"gold": (30.0, 54.0), "silver": (78.0, 174.0)}
-"""Hours to warning and failure of derived assets. Gold: one missed daily run warns, two fail; silver: a long week-end, a week."""
+TIER_HOURS = {"gold": (30.0, 54.0), "silver": (78.0, 174.0), "bronze": (750.0, 1470.0)}
+"""Hours to warning and failure of derived assets. Gold: one missed daily run warns, two fail; silver: a long week-end, a
+week; bronze: a month, two."""
 
 
 def freshness_after(warn_hours: float, fail_hours: float) -> dg.FreshnessPolicy:
@@ -36,14 +38,10 @@ def freshness_after(warn_hours: float, fail_hours: float) -> dg.FreshnessPolicy:
     )
 
 
-def contract_freshness(contract: Contract) -> dg.FreshnessPolicy:
-    """The SLA of a stream as Dagster's policy; reference data may stay as it is for years, and says so in its contract."""
-    return freshness_after(contract.sla.warn_after_hours, contract.sla.fail_after_hours)
-
-
-def contract_owner(contract: Contract) -> str:
-    """The contract's owner as Dagster spells teams."""
-    return contract.owner if "@" in contract.owner else f"team:{contract.owner}"
+def contract_freshness(contract: Contract) -> dg.FreshnessPolicy | None:
+    """The SLA of a stream as Dagster's policy; None for reference data that is never late."""
+    window = freshness_window(contract)
+    return None if window is None else freshness_after(window.warn_after_hours, window.fail_after_hours)
 
 
 def stage_settings(group: str, *, tier: str, kinds: Iterable[str], owner: str | None = None) -> dict[str, Any]:

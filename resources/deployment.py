@@ -5,13 +5,16 @@ from pathlib import Path
 import dagster as dg
 
 from replenish.contracts.dataset import Dataset
-from replenish.contracts.dataset_reader import read_dataset
+from replenish.contracts.dataset_reader import read_dataset, with_assumptions
 from replenish.contracts.model import Contract
 from replenish.contracts.profile import ForecastProfile, read_profile
-from replenish.contracts.reader import read_contracts
+from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
 from replenish.control.policy import ReplenishmentPolicy, read_policy
 from replenish.stores.layout import RootLayout
 
+POLICY_FILE = PLATFORM_FOLDER / "policies" / "replenishment.yaml"
+ASSUMPTIONS_FILE = "assumptions.yaml"
+"""Inputs that were assumed, not known (`ASSUME=`); beside the data set file of the root."""
 OWNER_FILE = "environment"
 """Names the environment a root belongs to; written by the first process that opens it."""
 
@@ -28,7 +31,7 @@ def claim_root(root: Path, environment: str) -> None:
     owner = mark.read_text(encoding="utf-8").strip() if mark.exists() else environment
     if owner != environment:
         raise dg.DagsterInvariantViolationError(
-            f"this process runs as {environment!r}, but {root} belongs to {owner!r}: set REPLENISH_ROOT or REPLENISH_ENV"
+            f"this process runs as {environment!r}, {root} belongs to {owner!r}: set REPLENISH_ROOT or REPLENISH_ENV"
         )
     if root.exists() and not mark.exists():
         mark.write_text(environment + "\n", encoding="utf-8")
@@ -54,7 +57,9 @@ class DeploymentResource(dg.ConfigurableResource):
         path = self.layout.dataset_file
         if not path.exists():
             raise dg.Failure(f"{path} is missing: run `make demo`, or `replenish run --data <folder>`, first")
-        return read_dataset(path)
+        dataset = read_dataset(path)
+        assumed = self.layout.root / ASSUMPTIONS_FILE
+        return with_assumptions(dataset, assumed) if assumed.is_file() else dataset
 
     def contracts(self) -> dict[str, Contract]:
         """The contracts, by stream."""
@@ -66,4 +71,4 @@ class DeploymentResource(dg.ConfigurableResource):
 
     def policy(self) -> ReplenishmentPolicy:
         """The replenishment policy."""
-        return read_policy()
+        return read_policy(POLICY_FILE)

@@ -1,15 +1,14 @@
 """Which deployment this process serves: the only place, besides the command line, that reads the environment."""
 
 import os
-import sys
 from pathlib import Path
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 
 from resources.alert_box import AlertBoxResource
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource, claim_root
+from resources.gold import DBT_FOLDER, GoldResource, put_interpreter_on_path
 from resources.iceberg import IcebergResource
 from resources.journal import JournalResource
 from resources.lake import LakeResource
@@ -17,7 +16,6 @@ from resources.outbox import OutboxResource
 from resources.registry import RegistryResource
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-DBT_FOLDER = CHECKOUT / "dbt"
 ENVIRONMENTS = ("dev", "test", "prod")
 DEFAULT_ROOT = CHECKOUT / "var" / "demo"
 
@@ -30,14 +28,6 @@ def environment_name() -> str:
 def root_folder() -> Path:
     """Root of the deployment, from REPLENISH_ROOT; `var/demo` of the checkout when unset."""
     return Path(os.environ.get("REPLENISH_ROOT", DEFAULT_ROOT)).expanduser().absolute()
-
-
-def put_interpreter_on_path() -> None:
-    """Make the commands installed beside this interpreter (`dbt`) callable, also where no environment was activated."""
-    folder = str(Path(sys.executable).parent)
-    parts = os.environ.get("PATH", "").split(os.pathsep)
-    if folder not in parts:
-        os.environ["PATH"] = os.pathsep.join([folder, *parts])
 
 
 def resources_for(environment: str, root: Path | None = None) -> dict[str, object]:
@@ -60,5 +50,5 @@ def resources_for(environment: str, root: Path | None = None) -> dict[str, objec
         "iceberg": IcebergResource(root=folder),
         "alert_box": AlertBoxResource(root=folder),
         "clock": ClockResource(),
-        "dbt": DbtCliResource(project_dir=str(DBT_FOLDER), profiles_dir=str(DBT_FOLDER)),
+        "dbt": GoldResource(root=folder, project_dir=str(DBT_FOLDER), profiles_dir=str(DBT_FOLDER)),
     }

@@ -1,0 +1,51 @@
+"""The code location: every asset, check, schedule and sensor of the loop, and the resources they run on."""
+
+import json
+from collections.abc import Mapping
+
+import dagster as dg
+
+from assets.decide import decide_assets
+from assets.drift import drift_assets
+from assets.event_log import build_event_log, build_feeds
+from assets.features import feature_assets
+from assets.forecast import forecast_assets
+from assets.gold import build_gold, build_unit_test_check, prepare_manifest
+from assets.history import history_assets
+from assets.outcomes import outcome_assets
+from assets.published import published_assets
+from assets.schedules import build_jobs, build_schedules
+from assets.sensors import build_sensors
+from replenish.contracts.reader import read_contracts
+from resources.environment import environment_name, resources_for
+
+
+def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+    """Assemble the code location; `resources` replaces entries by key, which is all a test needs."""
+    contracts = read_contracts()
+    manifest = json.loads(prepare_manifest().read_text(encoding="utf-8"))
+    jobs = build_jobs()
+    return dg.Definitions(
+        assets=[
+            *build_feeds(contracts),
+            build_event_log(contracts),
+            *history_assets(contracts),
+            build_gold(manifest),
+            *feature_assets(),
+            *forecast_assets(),
+            *drift_assets(),
+            *decide_assets(),
+            *outcome_assets(),
+            *published_assets(),
+        ],
+        asset_checks=[build_unit_test_check(manifest)],
+        jobs=list(jobs.values()),
+        schedules=build_schedules(jobs),
+        sensors=build_sensors(jobs, contracts),
+        # Small steps: a process for each would cost more than the work. Training has its own pool and run class.
+        executor=dg.in_process_executor,
+        resources={**resources_for(environment_name()), **(resources or {})},
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,78 @@
+"""Jobs and the daily schedule: each day, a little after the cut-off, the whole loop for that day's origin."""
+
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from assets.partitions import ORIGINS
+from replenish.contracts.dataset_reader import read_dataset
+from replenish.stores.layout import RootLayout
+from resources.environment import root_folder
+
+MINUTES_AFTER_CUTOFF = 15
+"""Files that were written up to the cut-off get this long to arrive; what comes later is known tomorrow."""
+WRITES_LAKE = {"replenish/writes": "lake"}
+"""One writer per table: runs with this tag queue one behind the other (see dagster.yaml)."""
+
+INTAKE_GROUPS = ("ingest", "history", "gold", "features")
+RETRAIN_ASSETS = ("forecast_model", "forecast_backtest")
+
+
+def build_jobs() -> dict[str, Any]:
+    """`daily_loop` (everything for one origin), `intake` (events to features), `retrain` (a new challenger)."""
+    everything = dg.AssetSelection.all()
+    return {
+        "daily_loop": dg.define_asset_job(
+            "daily_loop",
+            selection=everything,
+            partitions_def=ORIGINS,
+            tags=WRITES_LAKE,
+            description="The whole loop for one origin: events, tables, forecast, decisions, publication.",
+        ),
+        "intake": dg.define_asset_job(
+            "intake",
+            selection=dg.AssetSelection.groups(*INTAKE_GROUPS),
+            tags=WRITES_LAKE,
+            description="Take in offered files, up to features; decisions wait for the cut-off.",
+        ),
+        "retrain": dg.define_asset_job(
+            "retrain",
+            selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
+            partitions_def=ORIGINS,
+            tags={**WRITES_LAKE, "replenish/class": "training"},
+            description="Train a challenger at one origin and judge it against the champion.",
+        ),
+    }
+
+
+def build_schedules(jobs: dict[str, Any]) -> list[dg.ScheduleDefinition]:
+    """The daily schedule, in the zone and after the cut-off of the data set under the root (UTC where there is none yet)."""
+    zone, cutoff_minutes = _cutoff()
+    minutes = (cutoff_minutes + MINUTES_AFTER_CUTOFF) % (24 * 60)
+
+    @dg.schedule(
+        name="daily",
+        job=jobs["daily_loop"],
+        cron_schedule=f"{minutes % 60} {minutes // 60} * * *",
+        execution_timezone=zone,
+        description="The whole loop, every day after the cut-off. Off by default: a finished data set has no today.",
+    )
+    def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        origin = scheduled_origin(context.scheduled_execution_time)
+        return dg.RunRequest(run_key=f"daily-{origin}", partition_key=origin)
+
+    return [daily]
+
+
+def scheduled_origin(scheduled_at: datetime) -> str:
+    """The origin of a tick: the local date on which its cut-off passed."""
+    return scheduled_at.date().isoformat()
+
+
+def _cutoff() -> tuple[str, int]:
+    path = RootLayout(root_folder()).dataset_file
+    if not path.exists():
+        return "UTC", 6 * 60
+    dataset = read_dataset(path)
+    return dataset.zone, dataset.cutoff.hour * 60 + dataset.cutoff.minute

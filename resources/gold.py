@@ -1,0 +1,33 @@
+"""dbt: builds gold in DuckDB, reading silver and writing gold as Delta tables."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from dagster_dbt import DbtCliInvocation, DbtCliResource
+
+from replenish.contracts.dbt_render import LAKE_VARIABLE
+from replenish.stores.layout import RootLayout
+
+DBT_FOLDER = Path(__file__).resolve().parents[1] / "dbt"
+
+
+def put_interpreter_on_path() -> None:
+    """Make the commands installed beside this interpreter (`dbt`) callable, also where no environment was activated."""
+    folder = str(Path(sys.executable).parent)
+    parts = os.environ.get("PATH", "").split(os.pathsep)
+    if folder not in parts:
+        os.environ["PATH"] = os.pathsep.join([folder, *parts])
+
+
+class GoldResource(DbtCliResource):
+    """The dbt command line on the lake of one deployment."""
+
+    root: str
+
+    def cli(self, args: Any, **options: Any) -> DbtCliInvocation:
+        """Start a dbt command that reads and writes this deployment's lake; arguments as for DbtCliResource."""
+        # dbt takes the folder from its environment, which it inherits from this process.
+        os.environ[LAKE_VARIABLE] = str(RootLayout(Path(self.root)).lake)
+        return super().cli(args, **options)
