@@ -57,7 +57,7 @@ class ColumnRule:
 
 @dataclass(frozen=True)
 class RowTest:
-    """A test on source columns. All given conditions must hold; a test of a missing value (other than `is_null`) fails.
+    """A test on source columns. All given conditions must hold; a missing value fulfils only `is_null` and `not_matches`.
 
     `matches` and `not_matches` search the text as read (anchor with ^ and $); `at_most` and `at_least` read it as a
     number of the feed's format; `before_column` reads both as times by `formats` in the feed's zone.
