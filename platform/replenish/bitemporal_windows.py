@@ -140,39 +140,41 @@ def derived_changes(changes: Changes, statistic: Callable[[IntArray], IntArray])
     return Changes(ordered.series, ordered.event, ordered.known, delta.astype(np.int64))
 
 
-def first_known_event(changes: Changes, *, n_series: int, first_origin: int, n_origins: int) -> IntArray:
-    """First complete period with a positive total, as known at each origin.
+NO_EVENT = np.iinfo(np.int64).min
+"""Stands for "no period yet" in integer arrays of periods."""
+
+
+def extreme_known_event(active: Changes, *, newest: bool, n_series: int, first_origin: int, n_origins: int) -> IntArray:
+    """Newest or oldest complete period in which a series was active, as known at each origin.
 
     Args:
-        changes: Changes of the total over the whole history.
+        active: Changes of a 0/1 statistic over the whole history, as `derived_changes` returns them.
+        newest: The newest such period, else the oldest.
         n_series: Number of series.
         first_origin: First origin wanted.
         n_origins: Number of origins.
 
     Returns:
-        Shape (n_series, n_origins); `NO_EVENT` where none is known yet.
+        Shape (n_series, n_origins); `NO_EVENT` where none is known.
     """
-    active = derived_changes(changes, lambda total: (total > 0).astype(np.int64))
     active = active.where((active.delta != 0) & (active.known < first_origin + n_origins))
-    earliest = np.full((n_series, n_origins + 1), NO_EVENT, dtype=np.int64)
+    # The oldest is the newest on a mirrored axis, so one running maximum serves both.
+    mirror = 1 if newest else -1
+    best = np.full((n_series, n_origins + 1), NO_EVENT, dtype=np.int64)
     enters, _ = window_changes(active, Window(1, 1))
+    columns = np.clip(enters - first_origin, 0, n_origins)
     # Rows are ordered by (series, event, known) and alternate +1, -1 within an event.
     begins = np.flatnonzero(active.delta > 0)
     has_end = np.zeros(len(active), dtype=bool)
     has_end[:-1] = active.delta[1:] < 0
     lasting = begins[~has_end[begins]]
-    columns = np.clip(enters[lasting] - first_origin, 0, n_origins)
-    np.minimum.at(earliest, (active.series[lasting], columns), active.event[lasting])
-    np.minimum.accumulate(earliest, axis=1, out=earliest)
+    np.maximum.at(best, (active.series[lasting], columns[lasting]), mirror * active.event[lasting])
+    np.maximum.accumulate(best, axis=1, out=best)
     for begin in begins[has_end[begins]]:
-        start, stop = np.clip(enters[begin : begin + 2] - first_origin, 0, n_origins)
-        span = earliest[active.series[begin], start:stop]
-        np.minimum(span, active.event[begin], out=span)
-    return earliest[:, :n_origins]
-
-
-NO_EVENT = np.iinfo(np.int64).max
-"""Stands for "no period yet" in integer arrays of periods."""
+        span = best[active.series[begin], columns[begin] : columns[begin + 1]]
+        np.maximum(span, mirror * active.event[begin], out=span)
+    found = best[:, :n_origins]
+    return np.where(found == NO_EVENT, NO_EVENT, mirror * found)
 
 
 def latest_known(

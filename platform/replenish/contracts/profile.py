@@ -55,13 +55,33 @@ class ForecastProfile:
     seeds: tuple[int, ...]
 
     @property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The features of this profile, in table order; `features.demand` says what each one is."""
+        per_window = (
+            *("units_sum", "units_mean", "units_sd", "active_periods", "unit_revenue_cents"),
+            *("in_stock_units", "in_stock_days", "in_stock_mean"),
+        )
+        return (
+            *(f"units_lag_{n}" for n in self.lags),
+            *("periods_since_first_sale", "periods_since_last_sale"),
+            *(f"{name}__{w}" for name in per_window for w in self.windows),
+            *("price_cents", f"price_ratio__{self.price_window}", "is_promotion"),
+            *("lead_time_n_lines", "lead_time_mean_days", "lead_time_sd_days"),
+            *("day_of_week", "day_of_month", "day_of_year", "week_of_year", "month"),
+        )
+
+    @property
+    def price_window(self) -> int:
+        """Periods over which a price is averaged: four weeks, long enough for a promotion and what came before."""
+        return 28 // self.period_days
+
+    @property
     def feature_set_id(self) -> str:
         """sha256 of the canonical feature definitions: equal ids mean equal columns with equal meaning."""
         definitions = {
             "version": FEATURE_DEFINITIONS_VERSION,
             "period_days": self.period_days,
-            "lags": list(self.lags),
-            "windows": list(self.windows),
+            "columns": self.feature_columns,
         }
         return hashlib.sha256(json.dumps(definitions, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
