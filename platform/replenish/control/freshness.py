@@ -6,6 +6,7 @@ that finished an hour ago with old data is late all the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +45,13 @@ class FeedAge:
     newest_known_at: datetime | None
     age_hours: float | None
     state: FreshnessState
+    owner: str
+    runbook: str
+
+    @property
+    def delay_hours(self) -> float:
+        """Age as a number that sorts: infinite where nothing was ever known."""
+        return math.inf if self.age_hours is None else self.age_hours
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,12 @@ class FreshnessVerdict:
     def late(self) -> tuple[FeedAge, ...]:
         """Feeds in another state than ok."""
         late = [feed for feed in self.feeds if feed.state != "ok"]
-        return tuple(
-            sorted(late, key=lambda f: (f.age_hours is not None, -(f.age_hours or 0), f.stream, f.location_id or ""))
-        )
+        return tuple(sorted(late, key=lambda f: (-f.delay_hours, f.stream, f.location_id or "")))
+
+    @property
+    def n_feeds(self) -> int:
+        """Pairs of stream and location judged."""
+        return len(self.feeds)
 
     @property
     def is_healthy(self) -> bool:
@@ -98,16 +109,16 @@ def judge_freshness(
     feeds = []
     for stream, location_id in sorted({*known, *expected}, key=lambda pair: (pair[0], pair[1] or "")):
         seen = known.get((stream, location_id))
-        sla = contracts[stream].sla
+        contract = contracts[stream]
         age = None if seen is None else (as_of - seen).total_seconds() / 3600
         state: FreshnessState = "ok"
         if age is None:
             state = "never"
-        elif age > sla.fail_after_hours:
+        elif age > contract.sla.fail_after_hours:
             state = "fail"
-        elif age > sla.warn_after_hours:
+        elif age > contract.sla.warn_after_hours:
             state = "warn"
-        feeds.append(FeedAge(stream, location_id, seen, age, state))
+        feeds.append(FeedAge(stream, location_id, seen, age, state, contract.owner, contract.runbook))
     return FreshnessVerdict(as_of, tuple(feeds))
 
 
@@ -157,8 +168,8 @@ def freshness_frame(verdict: FreshnessVerdict, contracts: Mapping[str, Contract]
             "fail_after_hours": contracts[feed.stream].sla.fail_after_hours,
             "state": feed.state,
             "tier": contracts[feed.stream].sla.tier,
-            "owner": contracts[feed.stream].owner,
-            "runbook": contracts[feed.stream].runbook,
+            "owner": feed.owner,
+            "runbook": feed.runbook,
         }
         for feed in verdict.feeds
     ]
@@ -185,7 +196,7 @@ def update_freshness(
         kept = lake.read(FRESHNESS_TABLE).filter(
             (pl.col("as_of_date") == as_of.date()) & (pl.col("as_of") != pl.lit(as_of, TIMESTAMP))
         )
-        frame = pl.concat([kept.select(FRESHNESS_SCHEMA), frame]).sort("as_of", "stream", "location_id")
+        frame = pl.concat([kept.select(list(FRESHNESS_SCHEMA)), frame]).sort("as_of", "stream", "location_id")
     audit(frame)
     lake.replace_partitions(FRESHNESS_TABLE, frame, column="as_of_date", values=[as_of.date()])
     return verdict

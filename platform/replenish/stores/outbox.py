@@ -7,7 +7,6 @@ name is the idempotency key, so writing twice is one order. A taker moves a file
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ class Outbox:
         draft.write_text(json.dumps(asdict(order), sort_keys=True, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         fsync_path(draft)
         # A rename inside one folder is atomic: a taker sees the whole order or none.
-        os.replace(draft, self.folder / name)
+        draft.replace(self.folder / name)
         fsync_path(self.folder)
         return True
 

@@ -1,0 +1,239 @@
+"""Replenishment decisions of one origin: from forecast, stock and policy to rows, journal events and sent orders.
+
+The order of the steps makes a crash harmless: rows pass their audit, the journal takes the decisions and then the
+executions, the outbox gets its files, the table its rows. Each step done again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from replenish.bitemporal import origin_instant
+from replenish.contracts.dataset import Dataset
+from replenish.contracts.model import Contract
+from replenish.control.freshness import FreshnessVerdict, freshness_of_lake
+from replenish.control.order_verdict import OrderVerdict, Reason, judge_order
+from replenish.control.policy import ReplenishmentPolicy
+from replenish.decide.decision_table import (
+    DECISION_SCHEMA,
+    DECISION_TABLE,
+    DecisionIdentity,
+    decision_frame,
+    decision_row,
+    merge_decisions,
+)
+from replenish.decide.lead_time import lead_time_of, read_lead_times
+from replenish.decide.order_inputs import read_order_inputs
+from replenish.decide.order_line import OrderLine, order_case, order_line
+from replenish.decide.slots import (
+    DECISION_EXECUTED,
+    DECISION_MADE,
+    DECISION_SOURCE,
+    SlotState,
+    decision_id,
+    idempotency_key,
+    read_slots,
+    review_period_start,
+    slot_id,
+)
+from replenish.decide.stock_position import SentOrder
+from replenish.digests import json_digest
+from replenish.stores.journal import Journal, JournalRecord
+from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
+from replenish.stores.outbox import Outbox, OutboxOrder
+
+DECISION_DATASCHEMA = "decisions@1.0.0"
+SUPPLIER_EFFECTS = ("supplier_value_above_limit", "below_supplier_minimum")
+"""Reasons by which the other lines of a supplier reach a line."""
+
+
+@dataclass(frozen=True)
+class DecisionRun:
+    """What one run decided. `n_new`: decisions not known before; `n_sent`: orders executed by this run."""
+
+    commit: TableCommit
+    origin: date
+    verdicts: Mapping[str, int]
+    n_new: int
+    n_sent: int
+    decisions: pl.DataFrame
+
+
+def sent_orders(journal: Journal) -> tuple[SentOrder, ...]:
+    """Every order ever executed here, in journal order."""
+    orders = (OutboxOrder(**record.data) for record in journal.records(type=DECISION_EXECUTED))  # type: ignore[arg-type]
+    return tuple(SentOrder(o.sku_id, o.location_id, date.fromisoformat(o.origin_date), o.order_units) for o in orders)
+
+
+def decide_origin(
+    lake: DeltaLake,
+    journal: Journal,
+    outbox: Outbox,
+    dataset: Dataset,
+    policy: ReplenishmentPolicy,
+    contracts: Mapping[str, Contract],
+    origin: date,
+    audit: Audit = accept_all,
+) -> DecisionRun:
+    """Decide every item that has a forecast of protection-interval demand at an origin; `auto` orders are sent.
+
+    Args:
+        lake: Reads gold, features and forecasts; writes `decisions/replenishment`.
+        journal: Receives decisions and executions; its slots say what was executed before.
+        outbox: Receives executed orders.
+        dataset: Zone, cut-off, feeds and assumptions.
+        policy: Objective and limits.
+        contracts: SLA of each stream.
+        origin: Date; only what was known at its cut-off is used, also when it is decided again later.
+        audit: Called on the rows of this run before anything is written.
+
+    Raises:
+        NotApplicable: No forecast of protection-interval demand for this origin.
+        AuditFailed: `audit` refused; nothing was written or sent.
+    """
+    as_of = origin_instant(origin, dataset.zone, dataset.cutoff)
+    freshness = freshness_of_lake(lake, contracts, dataset, as_of)
+    inputs = read_order_inputs(lake, dataset, policy, sent_orders(journal), origin=origin, as_of=as_of)
+    lead_times = read_lead_times(lake, origin)
+    lines = [
+        order_line(row, policy, lead_time_of(lead_times, row["supplier_id"], row["sku_id"], row["location_id"]))
+        for row in inputs.iter_rows(named=True)
+    ]
+    judged = judge_lines(lines, freshness, policy, origin)
+    starts = [review_period_start(origin, line.review_period_days) for line in lines]
+    slot_ids = [slot_id(ln.row["sku_id"], ln.row["location_id"], at) for ln, at in zip(lines, starts, strict=True)]
+    states = read_slots(journal, slot_ids)
+    rows = []
+    for (line, verdict, digest), slot, start in zip(judged, slot_ids, starts, strict=True):
+        made_id = decision_id(slot, digest, line.row["model_digest"], policy.policy_digest)
+        state = states[slot]
+        identity = DecisionIdentity(made_id, slot, state.revision_of(made_id), start, digest, policy.policy_digest)
+        settled, status = settle(line, verdict, state, made_id, origin)
+        rows.append(decision_row(line, settled, identity, origin=origin, status=status))
+    decisions = decision_frame(rows)
+    audit(decisions)
+    n_new, n_sent = _record(journal, outbox, decisions, states, as_of)
+    commit = _write(lake, decisions, origin)
+    return DecisionRun(commit, origin, Counter(decisions["verdict"].to_list()), n_new, n_sent, decisions)
+
+
+def judge_lines(
+    lines: Sequence[OrderLine], freshness: FreshnessVerdict, policy: ReplenishmentPolicy, origin: date
+) -> list[tuple[OrderLine, OrderVerdict, str]]:
+    """Each line with its verdict and the digest of everything the verdict rests on."""
+    totals: dict[str | None, int] = {}
+    unknown: set[str | None] = set()
+    for line in lines:
+        supplier = line.row["supplier_id"]
+        if line.quantity is not None and line.quantity.order_units > 0:
+            if line.order_cost_cents is None:
+                unknown.add(supplier)
+            totals[supplier] = totals.get(supplier, 0) + (line.order_cost_cents or 0)
+    judged = []
+    for line in lines:
+        supplier = line.row["supplier_id"]
+        # An unknown supplier has no other lines that could be counted with this one.
+        total = line.order_cost_cents if supplier is None else totals.get(supplier, 0)
+        case = order_case(
+            line,
+            freshness,
+            policy,
+            supplier_cost_cents=None if supplier in unknown else total,
+            origin=origin,
+        )
+        verdict = judge_order(case, policy)
+        judged.append((line, verdict, _inputs_digest(line, verdict, case.feeds, origin)))
+    return judged
+
+
+def _inputs_digest(line: OrderLine, verdict: OrderVerdict, feeds: Mapping[str, str], origin: date) -> str:
+    """Digest of the line's inputs. Of its supplier's other lines only their effect on this one counts."""
+    row = {name: value.isoformat() if isinstance(value, date) else value for name, value in line.row.items()}
+    effects = sorted(
+        r.code for r in verdict.reasons if r.code in ("supplier_value_above_limit", "below_supplier_minimum")
+    )
+    lead_time = None if line.lead_time is None else line.lead_time.counts
+    return json_digest([origin.isoformat(), row, line.review_period_days, dict(feeds), effects, lead_time])
+
+
+def settle(
+    line: OrderLine, verdict: OrderVerdict, state: SlotState, made_id: str, origin: date
+) -> tuple[OrderVerdict, str]:
+    """Verdict and status in view of what the slot already saw: at most one order per slot is ever executed."""
+    wants_units = line.quantity is not None and line.quantity.order_units > 0
+    if state.executed_id == made_id:
+        return verdict, "executed"
+    reason = None
+    if state.executed_id is not None and wants_units:
+        detail = f"this review period's order was sent as revision {state.executed_revision}"
+        reason = Reason("already_executed", detail, "no_action")
+    elif state.newest_origin is not None and state.newest_origin > origin:
+        reason = Reason("decided_later", f"this slot was decided again at {state.newest_origin}", "no_action")
+    if reason is not None:
+        # A decision that was made before the reason arose keeps the verdict it was made with.
+        if state.verdicts.get(made_id) == verdict.verdict:
+            return verdict, "superseded"
+        return OrderVerdict("no_action", (reason, *verdict.reasons)), "superseded"
+    return verdict, "executed" if verdict.verdict == "auto" and wants_units else "proposed"
+
+
+def _record(
+    journal: Journal, outbox: Outbox, decisions: pl.DataFrame, states: Mapping[str, SlotState], as_of: datetime
+) -> tuple[int, int]:
+    n_new = n_sent = 0
+    for row in decisions.iter_rows(named=True):
+        if row["decision_id"] not in states[row["slot_id"]].revisions:
+            journal.append(_event(DECISION_MADE, row["decision_id"], row["slot_id"], as_of, _made_data(row)))
+            n_new += 1
+        if row["status"] == "executed":
+            order = _order(row, as_of)
+            # The slot is the id: the journal itself refuses a second execution of one slot.
+            journal.append(
+                _event(DECISION_EXECUTED, f"executed/{row['slot_id']}", row["slot_id"], as_of, asdict(order))
+            )
+            n_sent += outbox.put(order)
+    return n_new, n_sent
+
+
+def _event(kind: str, event_id: str, slot: str, as_of: datetime, data: dict[str, Any]) -> JournalRecord:
+    return JournalRecord(DECISION_SOURCE, event_id, kind, slot, as_of, DECISION_DATASCHEMA, data)
+
+
+def _made_data(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("decision_id", "slot_id", "revision", "sku_id", "location_id", "verdict", "status", "order_units")
+    digests = ("inputs_digest", "model_digest", "policy_digest")
+    return {name: row[name] for name in (*names, *digests, "reasons")} | {"origin_date": row["origin_date"].isoformat()}
+
+
+def _order(row: Mapping[str, Any], as_of: datetime) -> OutboxOrder:
+    same = ("decision_id", "slot_id", "revision", "supplier_id", "sku_id", "location_id", "order_units")
+    return OutboxOrder(
+        idempotency_key=idempotency_key(row["slot_id"], row["revision"]),
+        origin_date=row["origin_date"].isoformat(),
+        executed_at=as_of.isoformat(),
+        order_cost_cents=row["order_cost_cents"],
+        explanation=row["explanation"],
+        **{name: row[name] for name in same},
+    )
+
+
+def _write(lake: DeltaLake, decisions: pl.DataFrame, origin: date) -> TableCommit:
+    known = pl.DataFrame(schema=DECISION_SCHEMA)
+    if lake.has(DECISION_TABLE):
+        # A slot's decisions lie within one review period, so only its partitions are read and written again.
+        first = min(decisions["period_start"].to_list(), default=origin)
+        last = max(*decisions["origin_date"].to_list(), origin)
+        known = lake.read(DECISION_TABLE, filters=[("origin_date", ">=", first), ("origin_date", "<=", last)])
+        known = known.select(list(DECISION_SCHEMA))
+    merged = merge_decisions(known, decisions)
+    if lake.has(DECISION_TABLE) and merged.equals(known.sort(merged.columns[3], "sku_id", "location_id", "revision")):
+        version = lake.version(DECISION_TABLE)
+        return TableCommit(DECISION_TABLE, -1 if version is None else version, lake.row_count(DECISION_TABLE))
+    days = sorted({origin, *merged["origin_date"].to_list()})
+    return lake.replace_partitions(DECISION_TABLE, merged, column="origin_date", values=days)
