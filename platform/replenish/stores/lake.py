@@ -117,6 +117,11 @@ class DeltaLake:
         """Offset of this consumer inside the table; None where it never wrote."""
         return self._open(table).transaction_version(app_id) if self.has(table) else None
 
+    def state(self, table: str) -> TableCommit:
+        """Version and rows of the table as it is now."""
+        opened = self._open(table)
+        return TableCommit(table, opened.version(), opened.count())
+
     def row_count(self, table: str) -> int:
         """Rows in the newest version, from the commit log alone."""
         return self._open(table).count()

@@ -1,0 +1,109 @@
+"""Bronze: the accepted rows of the journal's files, as received, appended once and in journal order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from replenish.contracts.model import Contract
+from replenish.errors import BrokenPromise
+from replenish.stores.journal import FILE_ACCEPTED, JournalRecord
+from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
+from replenish.stores.layout import RootLayout
+
+BRONZE_APP = "bronze"
+"""Delta app transaction of the bronze tables; its version is the last journal seq inside."""
+
+ROWS_PER_COMMIT = 1_000_000
+"""A commit takes whole files up to about this many rows, so memory follows the file size and not the history."""
+
+
+class FileLog(Protocol):
+    """What bronze needs of the journal: records behind a place in the log, in log order."""
+
+    def records(self, after_seq: int = 0, type: str | None = None) -> Iterator[JournalRecord]:
+        """Records behind `after_seq`; with `type` those of one type."""
+        ...
+
+
+@dataclass(frozen=True)
+class AcceptedFile:
+    """One journal record of the stream: its place and its Parquet parts."""
+
+    seq: int
+    n_rows: int
+    parts: tuple[Path, ...]
+
+
+def bronze_table(stream: str) -> str:
+    """Name of a stream's bronze table."""
+    return f"bronze/{stream}"
+
+
+def append_bronze(
+    stream: str, contract: Contract, journal: FileLog, layout: RootLayout, lake: DeltaLake, audit: Audit = accept_all
+) -> TableCommit:
+    """Append what the journal accepted for `stream` since the table's own offset; a second call appends nothing.
+
+    Raises:
+        AuditFailed: A batch did not pass `audit`; batches before it are committed, it is not.
+        BrokenPromise: The parts of a file do not hold the rows that the journal counted.
+    """
+    table = bronze_table(stream)
+    if not lake.has(table):
+        empty = pl.DataFrame(schema=contract.bronze_schema)
+        lake.append(table, empty, partition_by=["knowledge_date"], app=(BRONZE_APP, 0))
+    after = lake.app_version(table, BRONZE_APP) or 0
+    for batch in _batches(_accepted_files(stream, journal, layout, after)):
+        rows = _read_parts(batch, contract)
+        audit(rows)
+        lake.append(table, rows, partition_by=["knowledge_date"], app=(BRONZE_APP, batch[-1].seq))
+    return lake.state(table)
+
+
+def _accepted_files(stream: str, journal: FileLog, layout: RootLayout, after_seq: int) -> Iterator[AcceptedFile]:
+    for record in journal.records(after_seq, FILE_ACCEPTED):
+        if record.dataschema.partition("@")[0] != stream or record.seq is None:
+            continue
+        parts: list[dict[str, object]] = record.data["parts"]  # type: ignore[assignment]
+        paths = tuple(layout.accepted / str(part["path"]) for part in parts)
+        yield AcceptedFile(record.seq, sum(int(str(part["rows"])) for part in parts), paths)
+
+
+def _batches(files: Iterable[AcceptedFile]) -> Iterator[list[AcceptedFile]]:
+    """Runs of whole files; a file larger than the limit is a batch of its own."""
+    batch: list[AcceptedFile] = []
+    n_rows = 0
+    for file in files:
+        if batch and n_rows + file.n_rows > ROWS_PER_COMMIT:
+            yield batch
+            batch, n_rows = [], 0
+        batch.append(file)
+        n_rows += file.n_rows
+    if batch:
+        yield batch
+
+
+def _read_parts(batch: list[AcceptedFile], contract: Contract) -> pl.DataFrame:
+    schema = contract.bronze_schema
+    paths = [path for file in batch for path in file.parts]
+    if not paths:
+        return pl.DataFrame(schema=schema)
+    frames = [
+        pl.read_parquet(path).select(pl.col(name).cast(dtype) for name, dtype in schema.items()) for path in paths
+    ]
+    rows = pl.concat(frames)
+    counted = sum(file.n_rows for file in batch)
+    if rows.height != counted:
+        raise BrokenPromise(
+            "accepted parts do not hold the rows that were counted",
+            stream=contract.stream,
+            seq=batch[-1].seq,
+            counted=counted,
+            found=rows.height,
+        )
+    return rows

@@ -1,0 +1,181 @@
+"""Silver: brings a stream's ledger of versions up to date with bronze.
+
+A run takes the rows that bronze gained since silver's own offset. First versions are simply appended. Where a fact had
+other records before, or a cancellation may find another sale, the ledger of the facts concerned is built anew from all
+their bronze records and compared with what silver holds: added postings are appended; only where a posting has to go,
+because a record arrived out of knowledge order, are the months concerned written anew, in the same single commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from replenish.contracts.dataset import CancellationRule, Dataset
+from replenish.contracts.model import Contract
+from replenish.errors import ContractError
+from replenish.history.bronze import bronze_table
+from replenish.history.cancelled_sales import match_cancellations
+from replenish.history.ledger import EVENT_MONTH, build_ledger, first_versions, silver_columns
+from replenish.history.reposting import Change, compare_postings, concerned_by, read_postings, read_records
+from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
+
+SILVER_APP = "silver"
+"""Delta app transaction of the silver tables; its version is the last journal seq inside."""
+
+ROWS_PER_STEP = 1_000_000
+"""A commit takes whole journal records up to about this many rows, which bounds memory."""
+
+
+@dataclass(frozen=True)
+class SilverUpdate:
+    """What one update did to a silver table; counts cover the bronze rows it took."""
+
+    commit: TableCommit
+    new_versions: int = 0
+    reversals: int = 0
+    retractions: int = 0
+    cancellations: int = 0
+    cancellations_matched: int = 0
+    """Wholly matched with earlier sales."""
+    cancellations_partly: int = 0
+    cancellations_unmatched: int = 0
+    cancellations_exact: int = 0
+    """An earlier sale of the group had exactly the cancelled units, consumed before or not."""
+    rewritten_months: int = 0
+
+    def plus(self, later: SilverUpdate) -> SilverUpdate:
+        """Both updates, one after the other."""
+        counts = {name: getattr(self, name) + getattr(later, name) for name in _COUNTS}
+        return SilverUpdate(later.commit, **counts)
+
+
+_COUNTS = tuple(name for name in SilverUpdate.__dataclass_fields__ if name != "commit")
+
+
+def silver_table(stream: str) -> str:
+    """Name of a stream's silver table."""
+    return f"silver/{stream}"
+
+
+def cancellation_rule(dataset: Dataset, stream: str) -> CancellationRule | None:
+    """The one way in which cancellations of a stream find their sale; None where no feed declares one.
+
+    Raises:
+        ContractError: Two feeds of the stream declare different rules, so neither could be applied to all sales.
+    """
+    rules = [feed.cancellation for feed in dataset.feeds_of(stream) if feed.cancellation is not None]
+    shapes = {(rule.match_columns, rule.window_days) for rule in rules}
+    if len(shapes) > 1:
+        raise ContractError("feeds of one stream match cancellations differently", stream=stream)
+    return rules[0] if rules else None
+
+
+def update_silver(contract: Contract, dataset: Dataset, lake: DeltaLake, audit: Audit = accept_all) -> SilverUpdate:
+    """Bring `silver/<stream>` up to date with its bronze table; a second call changes nothing.
+
+    The table is created, empty, even where bronze has no rows. Memory follows the size of one journal record and of the
+    months it corrects, not the history.
+
+    Raises:
+        AuditFailed: A step did not pass `audit`; steps before it are committed, it is not.
+    """
+    table = silver_table(contract.stream)
+    if not lake.has(table):
+        empty = pl.DataFrame(schema=silver_columns(contract))
+        lake.append(table, empty, partition_by=_partition(contract), app=(SILVER_APP, 0))
+    total = SilverUpdate(lake.state(table))
+    if not lake.has(bronze_table(contract.stream)):
+        return total
+    rule = cancellation_rule(dataset, contract.stream)
+    for first, last in _steps(lake, contract):
+        total = total.plus(_take_step(contract, rule, lake, audit, first, last))
+    return total
+
+
+def _partition(contract: Contract) -> list[str]:
+    return [] if contract.is_reference else [EVENT_MONTH]
+
+
+def _steps(lake: DeltaLake, contract: Contract) -> Iterator[tuple[int, int]]:
+    """Spans (first, last] of journal seqs with about `ROWS_PER_STEP` rows each."""
+    after = lake.app_version(silver_table(contract.stream), SILVER_APP) or 0
+    sizes = (
+        lake.scan(bronze_table(contract.stream))
+        .filter(pl.col("journal_seq") > after)
+        .group_by("journal_seq")
+        .len()
+        .sort("journal_seq")
+        .collect()
+    )
+    first, last, n_rows = after, after, 0
+    for seq, size in sizes.iter_rows():
+        if n_rows and n_rows + size > ROWS_PER_STEP:
+            yield first, last
+            first, n_rows = last, 0
+        last, n_rows = seq, n_rows + size
+    if n_rows:
+        yield first, last
+
+
+def _take_step(
+    contract: Contract, rule: CancellationRule | None, lake: DeltaLake, audit: Audit, first: int, last: int
+) -> SilverUpdate:
+    """One commit: everything that the bronze rows of seqs (first, last] change."""
+    bronze = lake.scan(bronze_table(contract.stream)).filter(pl.col("journal_seq") <= last)
+    new = bronze.filter(pl.col("journal_seq") > first).collect()
+    concerned = concerned_by(new, bronze, contract, rule)
+    records = read_records(bronze, contract, concerned, rule)
+    after = build_ledger(records.facts, contract)
+    fared = None
+    if rule is not None and concerned.groups is not None:
+        fared = match_cancellations(records.groups, contract, rule)
+        after = pl.concat([after, fared.postings])
+    before = read_postings(lake.scan(silver_table(contract.stream)), contract, concerned, rule)
+    change = compare_postings(before, after)
+    fresh = first_versions(concerned.fresh, contract)
+    commit, n_months = _commit(contract, lake, audit, fresh, change, last)
+    update = SilverUpdate(
+        commit,
+        new_versions=new.filter(~pl.col("is_retraction") & ~pl.col("is_cancellation")).height,
+        reversals=change.added.filter(pl.col("posting_kind") == "reversal").height,
+        retractions=new.filter("is_retraction").height,
+        rewritten_months=n_months,
+    )
+    if fared is None:
+        return update
+    return update.plus(_count_outcomes(commit, fared.outcomes.filter(pl.col("journal_seq") > first)))
+
+
+def _commit(
+    contract: Contract, lake: DeltaLake, audit: Audit, fresh: pl.DataFrame, change: Change, last: int
+) -> tuple[TableCommit, int]:
+    """Append, or replace the months in which postings have to go; also the number of months written anew."""
+    table, app = silver_table(contract.stream), (SILVER_APP, last)
+    added = pl.concat([fresh, change.added])
+    if change.removed.is_empty():
+        audit(added)
+        return lake.append(table, added, partition_by=_partition(contract), app=app), 0
+    if contract.is_reference:
+        rows = pl.concat([change.without_removed(lake.read(table)), added])
+        audit(rows)
+        return lake.overwrite(table, rows, app=app), 1
+    months = sorted({*added[EVENT_MONTH].unique(), *change.removed[EVENT_MONTH].unique()})
+    kept = change.without_removed(lake.read(table, filters=[(EVENT_MONTH, "in", months)]))
+    rows = pl.concat([kept, added])
+    audit(rows)
+    return lake.replace_partitions(table, rows, column=EVENT_MONTH, values=months, app=app), len(months)
+
+
+def _count_outcomes(commit: TableCommit, outcomes: pl.DataFrame) -> SilverUpdate:
+    units, matched = pl.col("units"), pl.col("matched_units")
+    counts = outcomes.select(
+        cancellations=pl.len(),
+        cancellations_matched=(matched == units).sum(),
+        cancellations_partly=((matched > 0) & (matched < units)).sum(),
+        cancellations_unmatched=((matched == 0) & (units > 0)).sum(),
+        cancellations_exact=pl.col("has_exact_sale").sum(),
+    )
+    return SilverUpdate(commit, **counts.row(0, named=True))
