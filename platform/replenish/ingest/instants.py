@@ -1,0 +1,129 @@
+"""Times of a source as instants in UTC, read in the feed's zone."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+
+from replenish.errors import FileFault
+
+INSTANT = pl.Datetime("us", "UTC")
+ISO_FORMATS = (
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d %H:%M",
+)
+OFFSET_FORMATS = (
+    "%Y-%m-%dT%H:%M:%S%z",
+    "%Y-%m-%d %H:%M:%S%z",
+    "%Y-%m-%dT%H:%M:%S%.f%z",
+    "%Y-%m-%d %H:%M:%S%.f%z",
+    "%Y-%m-%dT%H:%M%z",
+    "%Y-%m-%d %H:%M%z",
+)
+_OFFSET = r"\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$"
+_SAMPLE = 64
+
+
+def instants_of(
+    column: pl.Series, zone: str, formats: tuple[str, ...] = (), days_since: date | None = None
+) -> pl.Series:
+    """The column as `Datetime("us", "UTC")`, null where nothing readable stands.
+
+    Args:
+        column: Text, a typed time or date, or day numbers.
+        zone: IANA zone of times without an offset. A time that a clock change skips is null; one that occurs twice is
+            the first.
+        formats: strptime formats, tried in order; none = ISO 8601, with or without an offset.
+        days_since: Date of day number 0; the column then holds whole numbers.
+
+    Raises:
+        FileFault: `zone_contradiction`: an explicit offset other than UTC is not the offset of `zone` at that instant.
+    """
+    if days_since is not None:
+        days = column.cast(pl.Int64(), strict=False).cast(pl.Int32(), strict=False)
+        zero = (days_since - date(1970, 1, 1)).days
+        return _localized((days + zero).cast(pl.Date()).cast(pl.Datetime("us")), zone)
+    if isinstance(column.dtype, pl.Datetime):
+        if column.dtype.time_zone is None:
+            return _localized(column.cast(pl.Datetime("us")), zone)
+        return column.dt.convert_time_zone("UTC").cast(INSTANT)
+    if column.dtype == pl.Date():
+        return _localized(column.cast(pl.Datetime("us")), zone)
+    text = column if column.dtype == pl.String() else column.cast(pl.String())
+    if any("%z" in f or "%:z" in f for f in formats):
+        return _with_offset(text, zone, formats)
+    naive = _parsed(text, formats or ISO_FORMATS, pl.Datetime("us"))
+    instants = _localized(naive, zone)
+    if formats:
+        return instants
+    failed = (naive.is_null() & text.is_not_null()).arg_true()
+    return instants if failed.is_empty() else instants.scatter(failed, _with_offset(text.gather(failed), zone, ()))
+
+
+def local_dates(instants: pl.Series, zone: str) -> pl.Series:
+    """The calendar date of each instant in a zone."""
+    return instants.dt.convert_time_zone(zone).dt.date()
+
+
+def _with_offset(text: pl.Series, zone: str, formats: tuple[str, ...]) -> pl.Series:
+    readable = text.str.strip_chars().str.replace("Z$", "+00:00")
+    instants = _parsed(readable, formats or OFFSET_FORMATS, INSTANT)
+    written = text.to_frame("text").select(pl.col("text").str.extract(_OFFSET, 1))["text"]
+    sign = pl.when(written.str.starts_with("-")).then(-1).otherwise(1)
+    minutes = pl.select(
+        sign
+        * (
+            written.str.slice(1, 2).cast(pl.Int32(), strict=False) * 60
+            + written.str.slice(-2).cast(pl.Int32(), strict=False)
+        )
+    ).to_series()
+    local = instants.dt.convert_time_zone(zone)
+    offset = (local.dt.base_utc_offset() + local.dt.dst_offset()).dt.total_minutes()
+    # UTC is a way to write an instant, in any zone; every other offset claims to be the local one.
+    contradiction = ((minutes != 0) & (minutes != offset)).fill_null(False)
+    if contradiction.any():
+        example = text.filter(contradiction)[0]
+        raise FileFault("zone_contradiction", f"{example} is not a time of {zone}", column=text.name)
+    return instants
+
+
+def _parsed(text: pl.Series, formats: tuple[str, ...], dtype: pl.Datetime) -> pl.Series:
+    """Each format in turn on what is still unread; those that read none of the first values come last."""
+    sample = text.drop_nulls().head(_SAMPLE)
+    ranked = (
+        sorted(formats, key=lambda f: _strptime(sample, f, dtype).null_count() == sample.len())
+        if len(formats) > 1
+        else formats
+    )
+    # Formats that declare an order keep it among themselves: sorting is stable.
+    values = pl.repeat(None, text.len(), dtype=dtype, eager=True).alias(text.name)
+    open_rows = text.is_not_null().arg_true()
+    for text_format in ranked:
+        if open_rows.is_empty():
+            break
+        read = _strptime(text.gather(open_rows) if open_rows.len() < text.len() else text, text_format, dtype)
+        found = read.is_not_null()
+        values = (
+            read
+            if found.all() and open_rows.len() == text.len()
+            else values.scatter(open_rows.filter(found), read.filter(found))
+        )
+        open_rows = open_rows.filter(~found)
+    return values
+
+
+def _strptime(text: pl.Series, text_format: str, dtype: pl.Datetime) -> pl.Series:
+    return text.str.to_datetime(text_format, time_unit="us", strict=False, time_zone=dtype.time_zone)
+
+
+def _localized(naive: pl.Series, zone: str) -> pl.Series:
+    if zone == "UTC":
+        return naive.dt.replace_time_zone("UTC")
+    local = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    return local.dt.convert_time_zone("UTC")

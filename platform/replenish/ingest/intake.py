@@ -1,0 +1,83 @@
+"""One file through the gate into buckets: reading, mapping, judging. Nothing here is written to the log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from replenish.contracts.validate import compile_row_checks
+from replenish.errors import FileFault
+from replenish.ingest.content_ids import number_occurrences
+from replenish.ingest.gate import DEAD_SCHEMA, gate_chunk
+from replenish.ingest.mapping import BATCH_SUFFIX, FeedMapping
+from replenish.ingest.readers import read_chunks
+from replenish.ingest.spool import WHOLE_STREAM, RowSpool, split_by_month
+
+DEAD = "dead"
+
+
+@dataclass
+class Intake:
+    """The rows of one file on their way: sound ones by bucket, dead ones with reasons, and their counts."""
+
+    sound: RowSpool
+    dead: RowSpool
+    offered: int = 0
+    n_faulty: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def n_dead(self) -> int:
+        """Dead rows so far: faults and rows left out on purpose."""
+        return sum(self.reasons.values())
+
+    def bury(self, letters: pl.DataFrame) -> None:
+        """Add dead rows (`gate.DEAD_SCHEMA`)."""
+        self.dead.add(DEAD, letters)
+        for reason, count in letters["reason"].value_counts().iter_rows():
+            self.reasons[reason] += count
+
+    def dead_rows(self) -> pl.DataFrame:
+        """All dead rows (`gate.DEAD_SCHEMA`)."""
+        return self.dead.rows(DEAD) if self.dead.buckets() else pl.DataFrame(schema=DEAD_SCHEMA)
+
+
+def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
+    """Read and judge every row of the file into `intake`, which keeps what was counted when a fault ends the file.
+
+    Raises:
+        FileFault: The file as a whole is refused: it cannot be read, lacks a column, contradicts its zone, or more
+            than the contract's `max_dead_share` of its rows are faulty (rows left out on purpose do not count).
+    """
+    feed, contract = mapping.feed, mapping.contract
+    checks = compile_row_checks(contract)
+    for chunk in read_chunks(path, feed.format):
+        frame = chunk.frame
+        if feed.format.type == "jsonl":
+            # An object may leave out what it does not know.
+            absent = [name for name in mapping.source_columns() if name not in frame.columns]
+            frame = frame.with_columns(
+                pl.repeat(None, frame.height, dtype=pl.String(), eager=True).alias(n) for n in absent
+            )
+        intake.offered += chunk.offered
+        mapping.require_columns(frame.columns)
+        gated = gate_chunk(chunk.with_frame(frame), mapping, checks)
+        intake.n_faulty += gated.n_faulty
+        intake.bury(gated.dead)
+        for bucket, rows in split_by_month(gated.sound) if contract.is_keyed_by_date else [(WHOLE_STREAM, gated.sound)]:
+            intake.sound.add(bucket, rows)
+    n_judged = intake.offered - (intake.n_dead - intake.n_faulty)
+    if intake.n_faulty > contract.max_dead_share * n_judged:
+        worst = ", ".join(f"{reason} {count}" for reason, count in intake.reasons.most_common(3))
+        raise FileFault("dead_share", f"{intake.n_faulty} of {n_judged} rows are faulty: {worst}", feed=feed.feed_id)
+
+
+def sound_rows(intake: Intake, bucket: str) -> pl.DataFrame:
+    """The sound rows of a bucket in file order, ids of content numbered."""
+    rows = intake.sound.rows(bucket)
+    for name in [n for n in rows.columns if n.endswith(BATCH_SUFFIX)]:
+        rows = number_occurrences(rows, name.removesuffix(BATCH_SUFFIX), name)
+    return rows

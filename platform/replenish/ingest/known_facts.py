@@ -1,0 +1,128 @@
+"""Duplicate, correction, retraction or new: accepted rows of one bucket beside everything accepted before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from replenish.contracts.model import Contract
+from replenish.errors import FileFault
+
+RETRACTION_OF_UNKNOWN = "retraction_of_unknown"
+_IS_NEW = "__is_new"
+_PLACE = "__place"
+
+
+@dataclass(frozen=True)
+class JudgedFacts:
+    """What the new rows of one bucket are; each is in one frame or among the duplicates."""
+
+    accepted: pl.DataFrame
+    """The new rows that change what is known, with `is_correction`; input order."""
+    unknown_retractions: pl.DataFrame
+    """Retractions of facts that nobody knew at that time."""
+    n_duplicates: int
+
+
+def known_columns(contract: Contract) -> list[str]:
+    """Columns of earlier accepted rows that the judgement needs."""
+    return [*contract.names, "knowledge_time", "is_retraction", "is_cancellation", "journal_seq", "row_nr"]
+
+
+def judge_facts(new: pl.DataFrame, earlier: pl.DataFrame, contract: Contract) -> JudgedFacts:
+    """Sort new rows into facts, corrections, retractions and duplicates.
+
+    Rows of a key are laid in order of knowledge time, then arrival. A new row that says what the version before it says
+    (or, if there is none before, the first one after it) is a duplicate. Equal content that comes back later is news.
+
+    Args:
+        new: Sound rows of one file and bucket, with `row_nr`.
+        earlier: `known_columns` of the rows accepted before that may share a key.
+        contract: Gives key and content.
+
+    Raises:
+        FileFault: `key_conflict`: one key twice with different content and one knowledge time.
+    """
+    hashes = new.select(contract.fact_key).hash_rows()
+    earlier_hashes = (
+        earlier.select(contract.fact_key).hash_rows() if earlier.height else pl.Series([], dtype=pl.UInt64())
+    )
+    # Most rows are alone with their key; only the others need the order of their versions. A hash that two keys share
+    # costs a comparison, never a mistake.
+    contested = hashes.is_duplicated() | new["is_retraction"]
+    if earlier.height:
+        contested = contested | hashes.is_in(earlier_hashes.implode())
+    if not contested.any():
+        return JudgedFacts(new.with_columns(pl.lit(False).alias("is_correction")), new.clear(), 0)
+    places = contested.arg_true()
+    versions = _in_order(
+        new[places], places, earlier.filter(earlier_hashes.is_in(hashes.gather(places).implode())), contract
+    )
+    _refuse_conflicts(versions, contract)
+    known_before = (~pl.col("is_retraction")).cum_max().over(contract.fact_key)
+    orphan = versions.select(~known_before).to_series()
+    verdicts = _verdicts(versions.filter(~orphan), contract)
+    correction = pl.zeros(new.height, pl.Int8, eager=True).cast(pl.Boolean())
+    correction = correction.scatter(verdicts.filter("correction")[_PLACE], True)
+    drop = pl.concat([versions.filter(orphan)[_PLACE], verdicts.filter("duplicate")[_PLACE]])
+    keep = pl.repeat(True, new.height, dtype=pl.Boolean(), eager=True).scatter(drop, False)
+    return JudgedFacts(
+        accepted=new.with_columns(correction.alias("is_correction")).filter(keep),
+        unknown_retractions=new[versions.filter(orphan)[_PLACE].sort()],
+        n_duplicates=int(verdicts["duplicate"].sum()),
+    )
+
+
+def _in_order(new: pl.DataFrame, places: pl.Series, earlier: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Old and new versions of the contested keys, by key, knowledge time and arrival."""
+    names = known_columns(contract)
+    old = earlier.select(names).with_columns(pl.lit(False).alias(_IS_NEW), pl.lit(None, pl.Int64()).alias(_PLACE))
+    fresh = new.with_columns(pl.lit(None, pl.Int64()).alias("journal_seq")).select(names)
+    fresh = fresh.with_columns(pl.lit(True).alias(_IS_NEW), places.cast(pl.Int64()).alias(_PLACE))
+    order = [*contract.fact_key, "knowledge_time", "journal_seq", "row_nr"]
+    return pl.concat([old, fresh]).sort(order, nulls_last=True)
+
+
+def _same_key(contract: Contract) -> pl.Expr:
+    return pl.all_horizontal(pl.col(k).eq_missing(pl.col(k).shift(1)) for k in contract.fact_key) & (
+        pl.int_range(pl.len()) > 0
+    )
+
+
+def _same_content(contract: Contract) -> pl.Expr:
+    """Whether a row says what the row above says; of a retraction only that it is one counts."""
+    flag = pl.col("is_retraction")
+    content = [c for c in (*contract.content_columns, "is_cancellation") if c not in contract.fact_key]
+    equal = pl.all_horizontal(pl.col(c).eq_missing(pl.col(c).shift(1)) for c in content)
+    return (flag == flag.shift(1)).fill_null(False) & (flag | equal)
+
+
+def _refuse_conflicts(versions: pl.DataFrame, contract: Contract) -> None:
+    same_time = pl.col("knowledge_time") == pl.col("knowledge_time").shift(1)
+    conflict = _same_key(contract) & same_time & ~_same_content(contract)
+    found = versions.filter(_IS_NEW).filter(conflict)
+    if found.height:
+        key = ", ".join(str(value) for value in found.select(contract.fact_key).row(0))
+        raise FileFault(
+            "key_conflict",
+            f"{found.height} rows say something else about a key of this file without a later knowledge time; first: {key}",
+            row=found["row_nr"][0],
+        )
+
+
+def _verdicts(versions: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """`__place`, `duplicate` and `correction` of the new rows among ordered versions that start with no retraction."""
+    key = list(contract.fact_key)
+    runs = versions.with_columns(_same_key(contract).alias("same_key")).with_columns(
+        (pl.col("same_key") & _same_content(contract)).alias("repeats")
+    )
+    runs = runs.with_columns((~pl.col("repeats")).cum_sum().alias("run"))
+    first_run = pl.col("run") == pl.col("run").first().over(key)
+    run_is_known = (~pl.col(_IS_NEW)).any().over("run")
+    key_is_known = (~pl.col(_IS_NEW)).any().over(key)
+    judged = runs.with_columns(
+        (pl.col("repeats") | (first_run & run_is_known)).alias("duplicate"),
+        (~pl.col("is_retraction") & (pl.col("same_key") | key_is_known)).alias("correction"),
+    )
+    return judged.filter(_IS_NEW).select(_PLACE, "duplicate", "correction")

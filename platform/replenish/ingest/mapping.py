@@ -1,0 +1,202 @@
+"""A feed's column rules applied to source rows: typed contract columns, clocks and flags."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from replenish.bitemporal import knowledge_date_expr
+from replenish.contracts.dataset import ColumnRule, Dataset, Feed
+from replenish.contracts.model import Column, Contract
+from replenish.contracts.validate import UNCASTABLE_SUFFIX
+from replenish.errors import ContractError, FileFault
+from replenish.ingest.cells import decimals_of, flags_of, floats_of, integers_of, products_of, rounded, text_of
+from replenish.ingest.content_ids import batch_texts, content_ids
+from replenish.ingest.instants import INSTANT, instants_of, local_dates
+from replenish.ingest.row_tests import columns_of, holds
+
+BATCH_SUFFIX = "__batch"
+"""`<column>__batch`: text of the batch within which equal content of a `content_of` column is numbered."""
+KNOWLEDGE_UNREADABLE = "knowledge_time" + UNCASTABLE_SUFFIX
+_PLACE = re.compile(r"\{([^{}]+)\}")
+
+
+@dataclass(frozen=True)
+class FeedMapping:
+    """One feed bound to its contract and data set; `now` is the arrival of the file."""
+
+    feed: Feed
+    contract: Contract
+    dataset: Dataset
+    now: datetime
+
+    def source_columns(self) -> tuple[str, ...]:
+        """Source columns the rules read, without those a `*` stands for."""
+        feed = self.feed
+        names = {c for rule in feed.columns.values() for c in _columns_of(rule)}
+        names |= {feed.knowledge.column} if feed.knowledge.column is not None else set()
+        tests = [e.when for e in feed.exclude] + [t for t in (feed.retraction,) if t is not None]
+        tests += [feed.cancellation.when] if feed.cancellation is not None else []
+        for test in tests:
+            names |= columns_of(test)
+        return tuple(sorted(names - {"*"}))
+
+    def require_columns(self, header: list[str]) -> None:
+        """FileFault `missing_column` where the header lacks a column that a rule reads."""
+        missing = [name for name in self.source_columns() if name not in header]
+        if missing:
+            raise FileFault("missing_column", f"no column {', '.join(map(repr, missing))}", feed=self.feed.feed_id)
+
+    def apply(self, source: pl.DataFrame) -> pl.DataFrame:
+        """Typed rows of the source rows, same order.
+
+        Returns:
+            Contract columns, `<column>__uncastable` flags where a cell was unreadable, the clock columns,
+            `is_retraction`, `is_cancellation`, `unmapped`, and `<column>__batch` for `content_of` rules.
+
+        Raises:
+            FileFault: `zone_contradiction`.
+        """
+        columns: list[pl.Series] = []
+        for column in self.contract.columns:
+            columns.extend(self._column(column, source))
+        rows = pl.DataFrame(columns).with_columns(
+            self._flag("is_retraction", source), self._flag("is_cancellation", source), self._unmapped(source)
+        )
+        return self._clocks(rows, source)
+
+    def _column(self, column: Column, source: pl.DataFrame) -> list[pl.Series]:
+        rule = self.feed.columns.get(column.name)
+        if rule is None:
+            return [pl.repeat(None, source.height, dtype=column.dtype, eager=True).alias(column.name)]
+        if rule.content_of:
+            names = self._content_columns(rule, source.columns)
+            ids = content_ids(source.select(names))
+            return [ids.alias(column.name), batch_texts(source, rule.batch).alias(column.name + BATCH_SUFFIX)]
+        if rule.column is None and rule.template is None:
+            return [self._constant(column, rule, source.height)]
+        cells = self._cells(rule, source)
+        values = self._typed(column, rule, cells, source).alias(column.name)
+        unreadable = values.is_null() & cells.is_not_null()
+        if column.logical_type == "string" or not unreadable.any():
+            return [values]
+        return [values, unreadable.alias(column.name + UNCASTABLE_SUFFIX)]
+
+    def _cells(self, rule: ColumnRule, source: pl.DataFrame) -> pl.Series:
+        """The cells a rule starts from: text after null words, transforms and cases; typed columns stay typed."""
+        if rule.template is not None:
+            return _filled(rule.template, source, self.feed)
+        cells = source[rule.column or ""]
+        if cells.dtype != pl.String() and not rule.cases and not rule.null_values:
+            return cells
+        cells = text_of(cells, self.feed.format.null_values + rule.null_values, rule.transform)
+        for_cases = pl.repeat(None, cells.len(), dtype=pl.String(), eager=True)
+        for pattern, value in reversed(rule.cases):
+            for_cases = for_cases.scatter(cells.str.contains(pattern).fill_null(False).arg_true(), value)
+        return for_cases if rule.cases else cells
+
+    def _typed(self, column: Column, rule: ColumnRule, cells: pl.Series, source: pl.DataFrame) -> pl.Series:
+        form, kind = self.feed.format, column.logical_type
+        if kind == "string":
+            return text_of(cells, (), rule.transform) if cells.dtype != pl.String() else cells
+        if kind == "boolean":
+            return flags_of(cells)
+        if kind in ("timestamp", "date"):
+            instants = instants_of(cells, self.feed.zone, rule.formats, rule.days_since)
+            return instants if kind == "timestamp" else local_dates(instants, self.feed.zone)
+        if rule.factor is not None or rule.multiply_by is not None:
+            other = decimals_of(self._operand(rule, source), form) if rule.multiply_by is not None else None
+            product = products_of(decimals_of(cells, form), other, rule.factor)
+            values = rounded(product) if kind == "integer" else product.cast(pl.Float64())
+        else:
+            values = integers_of(cells, form) if kind == "integer" else floats_of(cells, form)
+        return values.abs() if "absolute" in rule.transform else values
+
+    def _operand(self, rule: ColumnRule, source: pl.DataFrame) -> pl.Series:
+        cells = source[rule.multiply_by or ""]
+        return text_of(cells, self.feed.format.null_values) if cells.dtype == pl.String() else cells
+
+    def _constant(self, column: Column, rule: ColumnRule, height: int) -> pl.Series:
+        one = self._typed(column, rule, pl.Series([None if rule.value is None else str(rule.value)]), pl.DataFrame())
+        if rule.value is not None and one[0] is None:
+            raise ContractError(
+                f"feed {self.feed.feed_id}: {rule.value!r} is no {column.logical_type}", field=column.name
+            )
+        return one.new_from_index(0, height).alias(column.name)
+
+    def _content_columns(self, rule: ColumnRule, header: list[str]) -> list[str]:
+        if rule.content_of != ("*",):
+            return list(rule.content_of)
+        left_out = {*rule.batch, *self.feed.ignore_columns}
+        return [name for name in header if name not in left_out]
+
+    def _flag(self, name: str, source: pl.DataFrame) -> pl.Series:
+        rule = self.feed.cancellation
+        test = self.feed.retraction if name == "is_retraction" else (rule.when if rule is not None else None)
+        if test is None:
+            return pl.repeat(False, source.height, dtype=pl.Boolean(), eager=True).alias(name)
+        return holds(test, source, self.feed).alias(name)
+
+    def _unmapped(self, source: pl.DataFrame) -> pl.Series:
+        """Source columns that neither a rule reads nor the feed declares unwanted, as JSON; null where there are none."""
+        content = {
+            c
+            for r in self.feed.columns.values()
+            if r.content_of == ("*",)
+            for c in self._content_columns(r, source.columns)
+        }
+        known = {*self.source_columns(), *self.feed.ignore_columns, *content}
+        extra = [name for name in source.columns if name not in known]
+        if not extra or not source.height:
+            return pl.repeat(None, source.height, dtype=pl.String(), eager=True).alias("unmapped")
+        return json_of(source.select(extra)).alias("unmapped")
+
+    def _clocks(self, rows: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:
+        events = rows[self.contract.event_time]
+        if events.dtype == pl.Date():
+            events = instants_of(events, self.feed.zone)
+        rule = self.feed.knowledge
+        rows = rows.with_columns(events.alias("event_time"), local_dates(events, self.feed.zone).alias("event_date"))
+        if rule.source == "arrival":
+            rows = rows.with_columns(pl.lit(self.now, INSTANT).alias("knowledge_time"))
+        elif rule.source == "delay":
+            rows = rows.with_columns((events + timedelta(hours=rule.delay_hours)).alias("knowledge_time"))
+        else:
+            cells = source[rule.column or ""]
+            cells = text_of(cells, self.feed.format.null_values) if cells.dtype == pl.String() else cells
+            known = instants_of(cells, self.feed.zone, rule.formats)
+            rows = rows.with_columns(known.alias("knowledge_time"))
+        return self._with_knowledge_date(rows)
+
+    def _with_knowledge_date(self, rows: pl.DataFrame) -> pl.DataFrame:
+        instants = rows["knowledge_time"].unique()
+        dates = instants.to_frame().with_columns(
+            knowledge_date_expr("knowledge_time", self.dataset.zone, self.dataset.cutoff).alias("knowledge_date")
+        )
+        return rows.join(dates, on="knowledge_time", how="left", nulls_equal=True, maintain_order="left")
+
+
+def json_of(frame: pl.DataFrame) -> pl.Series:
+    """Each row as a JSON object of its columns as text."""
+    text = frame.select(pl.all().cast(pl.String()))
+    return text.select(pl.struct(pl.all()).struct.json_encode().alias("json"))["json"]
+
+
+def _columns_of(rule: ColumnRule) -> set[str]:
+    places = set(_PLACE.findall(rule.template)) if rule.template is not None else set()
+    single = {name for name in (rule.column, rule.multiply_by) if name is not None}
+    return single | places | set(rule.content_of) | set(rule.batch)
+
+
+def _filled(template: str, source: pl.DataFrame, feed: Feed) -> pl.Series:
+    """The template with its places filled per row; null where a place is."""
+    parts: list[pl.Expr] = []
+    for nr, piece in enumerate(_PLACE.split(template)):
+        if nr % 2:
+            parts.append(pl.lit(text_of(source[piece], feed.format.null_values)))
+        elif piece:
+            parts.append(pl.lit(piece))
+    return source.select(pl.concat_str(parts).alias("text"))["text"]

@@ -1,0 +1,223 @@
+"""Rows of an offered file as frames of source columns, a chunk at a time, in bounded memory.
+
+Text formats give every field as text, exactly as it stands in the file; Parquet keeps its types. Row numbers count the
+records of the file from 1, without the header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from replenish.contracts.dataset import FileFormat
+from replenish.errors import FileFault
+from replenish.ingest.json_lines import parse_json_lines
+from replenish.ingest.source import inflate_to_temporary, is_gzip, open_bytes
+
+CHUNK_ROWS = 250_000
+BLOCK_BYTES = 16 << 20
+"""Bytes parsed at once: a chunk of text. No record may be longer."""
+HEADER_BYTES = 1 << 20
+MAX_BROKEN_ROWS = 1_000_000
+"""Rows with a wrong number of fields before the separator is taken to be wrong, and memory kept bounded."""
+LINE = "line"
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A record that has no columns: too many or too few fields, or no JSON object."""
+
+    row_nr: int
+    reason: str
+    rule: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class SourceChunk:
+    """Consecutive records of a file: `frame` holds the sound ones, `row_nrs` their numbers (Int64)."""
+
+    frame: pl.DataFrame
+    row_nrs: pl.Series
+    broken: tuple[BrokenRow, ...] = ()
+
+    @property
+    def offered(self) -> int:
+        """Records in this chunk, sound or not."""
+        return self.frame.height + len(self.broken)
+
+    def with_frame(self, frame: pl.DataFrame) -> SourceChunk:
+        """The same records with other columns."""
+        return replace(self, frame=frame)
+
+
+def read_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
+    """The file's records in order.
+
+    Raises:
+        FileFault: `empty_file`, `wrong_encoding`, `duplicate_column`, `too_many_broken_rows`, `gzip_bomb`,
+            `unreadable`.
+    """
+    readers = {"csv": _csv_chunks, "jsonl": _jsonl_chunks, "parquet": _parquet_chunks}
+    try:
+        yield from readers[file_format.type](path, file_format)
+    except FileFault:
+        raise
+    except (UnicodeError, LookupError) as error:
+        raise FileFault("wrong_encoding", f"not {file_format.encoding}: {error}", file=path.name) from error
+    except pa.ArrowInvalid as error:
+        raise _as_fault(error, path, file_format) from error
+    except (OSError, pa.ArrowException) as error:
+        raise FileFault("unreadable", f"cannot be read as {file_format.type}: {error}", file=path.name) from error
+
+
+def _csv_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
+    with open_bytes(path) as source:
+        head = source.read(HEADER_BYTES)
+    if not head:
+        raise FileFault("empty_file", "the file has no bytes", file=path.name)
+    names = _header(head, file_format)
+    if len(set(names)) != len(names):
+        raise FileFault("duplicate_column", "two columns of one name", file=path.name)
+    # So that a file of a header alone has its columns checked, too.
+    yield SourceChunk(pl.DataFrame(schema=dict.fromkeys(names, pl.String())), _numbers([]))
+    if b"\n" in head or b"\r" in head:
+        yield from _delimited(path, file_format, names, has_header=True)
+
+
+def _header(head: bytes, file_format: FileFormat) -> list[str]:
+    if len(head) < HEADER_BYTES and not file_format.encoding.lower().startswith("utf-16"):
+        # The parser takes a line without an end for no header at all.
+        head += b"\n"
+    options = pacsv.ReadOptions(use_threads=False, block_size=2 * HEADER_BYTES, encoding=file_format.encoding)
+    with pacsv.open_csv(
+        pa.BufferReader(head), read_options=options, parse_options=_parse_options(file_format, lambda row: "skip")
+    ) as reader:
+        return list(reader.schema.names)
+
+
+def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_header: bool) -> Iterator[SourceChunk]:
+    broken: list[pacsv.InvalidRow] = []
+
+    def skip(row: pacsv.InvalidRow) -> str:
+        broken.append(row)
+        return "skip" if len(broken) <= MAX_BROKEN_ROWS else "error"
+
+    first_row = 2 if has_header else 1
+    with (
+        open_bytes(path) as source,
+        pacsv.open_csv(
+            pa.PythonFile(source, mode="r"),
+            read_options=pacsv.ReadOptions(
+                use_threads=False,
+                block_size=BLOCK_BYTES,
+                column_names=names,
+                skip_rows=0,
+                skip_rows_after_names=1 if has_header else 0,
+                encoding=file_format.encoding,
+            ),
+            parse_options=_parse_options(file_format, skip),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=False,
+                quoted_strings_can_be_null=False,
+            ),
+        ) as reader,
+    ):
+        yield from _numbered(reader, broken, first_row)
+
+
+def _numbered(
+    reader: pacsv.CSVStreamingReader, broken: list[pacsv.InvalidRow], first_row: int
+) -> Iterator[SourceChunk]:
+    """Chunks with their row numbers: the parser numbers only the rows it leaves out, sound ones fill the gaps."""
+    sound = 0
+    taken = 0
+    for batch in reader:
+        gaps = np.array([row.number - first_row - i for i, row in enumerate(broken, taken)], dtype=np.int64)
+        position = np.arange(sound, sound + batch.num_rows, dtype=np.int64)
+        before = np.searchsorted(gaps, position, side="right")
+        last = taken + (int(before[-1]) if before.size else 0)
+        letters = tuple(_field_count(row, first_row) for row in broken[: last - taken])
+        yield from _split(_frame_of(batch), position + taken + before + 1, letters)
+        del broken[: last - taken]
+        sound, taken = sound + batch.num_rows, last
+    if broken:
+        letters = tuple(_field_count(row, first_row) for row in broken)
+        yield SourceChunk(pl.DataFrame(schema=_frame_of(reader.schema.empty_table()).schema), _numbers([]), letters)
+
+
+def _split(frame: pl.DataFrame, row_nrs: np.ndarray, broken: tuple[BrokenRow, ...]) -> Iterator[SourceChunk]:
+    for start in range(0, max(frame.height, 1), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        yield SourceChunk(frame[rows], _numbers(row_nrs[rows]), broken if start == 0 else ())
+
+
+def _field_count(row: pacsv.InvalidRow, first_row: int) -> BrokenRow:
+    rule = f"{row.expected_columns} fields, has {row.actual_columns}"
+    return BrokenRow(row.number - first_row + 1, "wrong_field_count", rule, row.text)
+
+
+def _jsonl_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
+    # The control character cannot stand in JSON text, so every line is one field.
+    as_lines = FileFormat(type="csv", separator="\x01", quote="", encoding=file_format.encoding)
+    if path.stat().st_size == 0:
+        raise FileFault("empty_file", "the file has no bytes", file=path.name)
+    for chunk in _delimited(path, as_lines, [LINE], has_header=False):
+        frame, is_object = parse_json_lines(chunk.frame[LINE])
+        bad = chunk.frame.filter(~is_object)[LINE].to_list()
+        numbers = chunk.row_nrs.filter(~is_object).to_list()
+        broken = tuple(
+            BrokenRow(nr, "not_json", "one JSON object a line", text) for nr, text in zip(numbers, bad, strict=True)
+        )
+        yield SourceChunk(frame, chunk.row_nrs.filter(is_object), chunk.broken + broken)
+
+
+def _parquet_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
+    source = inflate_to_temporary(path) if is_gzip(path) else path.open("rb")
+    with source, pq.ParquetFile(source) as file:
+        row_nr = 0
+        for batch in file.iter_batches(batch_size=CHUNK_ROWS):
+            yield SourceChunk(_frame_of(batch), _numbers(np.arange(row_nr + 1, row_nr + batch.num_rows + 1)))
+            row_nr += batch.num_rows
+        if row_nr == 0:
+            yield SourceChunk(_frame_of(file.schema_arrow.empty_table()), _numbers([]))
+
+
+def _parse_options(file_format: FileFormat, handler: object) -> pacsv.ParseOptions:
+    return pacsv.ParseOptions(
+        delimiter=file_format.separator,
+        quote_char=file_format.quote or False,
+        double_quote=True,
+        newlines_in_values=bool(file_format.quote),
+        invalid_row_handler=handler,
+    )
+
+
+def _numbers(values: object) -> pl.Series:
+    return pl.Series("row_nr", values, dtype=pl.Int64)
+
+
+def _frame_of(data: pa.RecordBatch | pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(data)
+    if not isinstance(frame, pl.DataFrame):
+        raise TypeError("a table of columns was expected")
+    return frame
+
+
+def _as_fault(error: pa.ArrowInvalid, path: Path, file_format: FileFormat) -> FileFault:
+    text = str(error)
+    if "UTF8" in text or "utf-8" in text.lower():
+        return FileFault("wrong_encoding", f"not {file_format.encoding}: {text}", file=path.name)
+    if "Empty CSV" in text:
+        return FileFault("empty_file", "the file has no header", file=path.name)
+    if "CSV parse error: Expected" in text:
+        return FileFault("too_many_broken_rows", f"the separator is not {file_format.separator!r}", file=path.name)
+    return FileFault("unreadable", f"cannot be read as {file_format.type}: {text}", file=path.name)
