@@ -167,7 +167,7 @@ def _sweep(versions: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
 
 def _winners(intervals: Sequence[tuple[datetime, datetime | None, int]]) -> Iterator[tuple[datetime, int | None]]:
     """Each instant at which the greatest live priority changes, with it; None when nothing is left."""
-    starts = sorted(intervals)
+    starts = sorted(intervals, key=lambda interval: (interval[0], interval[2]))
     instants = sorted({start for start, _, _ in starts} | {stop for _, stop, _ in starts if stop is not None})
     live: list[tuple[int, datetime | None]] = []
     current: int | None = None
