@@ -57,10 +57,11 @@ class ColumnRule:
 
 @dataclass(frozen=True)
 class RowTest:
-    """A test on source columns. All given conditions must hold; a missing value fulfils only `is_null` and `not_matches`.
+    """A test on source columns: all given conditions must hold.
 
-    `matches` and `not_matches` search the text as read (anchor with ^ and $); `at_most` and `at_least` read it as a
-    number of the feed's format; `before_column` reads both as times by `formats` in the feed's zone.
+    A missing value fulfils only `is_null` and `not_matches`. `matches` and `not_matches` search the text as read
+    (anchor with ^ and $), `at_most` and `at_least` read it as a number of the feed's format, `before_column` reads both
+    columns as times by `formats` in the feed's zone.
     """
 
     column: str

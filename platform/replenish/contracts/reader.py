@@ -117,12 +117,12 @@ def _schema(top: YamlNode) -> tuple[tuple[Column, ...], tuple[str, ...]]:
         column = _column(node)
         if column.name in {c.name for c in columns}:
             raise node.error("name", f"column {column.name!r} is given twice")
-        if node.flag("primaryKey", False):
-            position = node.integer("primaryKeyPosition")
+        position = node.integer("primaryKeyPosition") if node.flag("primaryKey", False) else None
+        node.finish()
+        if position is not None:
             if not column.is_required or position in positions:
                 raise node.error("primaryKeyPosition", "a key column is required and has a position of its own")
             positions[position] = column.name
-        node.finish()
         columns.append(column)
     table.finish()
     if sorted(positions) != list(range(1, len(positions) + 1)) or not positions:

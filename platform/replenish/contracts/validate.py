@@ -110,13 +110,16 @@ def compile_row_checks(contract: Contract) -> RowChecks:
 
 def _rules(column: Column) -> list[tuple[str, str, str, pl.Expr]]:
     """(reason, field, rule, broken) of one column; an unreadable value counts as that alone, not as missing too."""
-    name, value = column.name, pl.col(column.name)
+    name = column.name
+    value: pl.Expr = pl.col(name)
     unreadable = pl.col(name + UNCASTABLE_SUFFIX)
     rules = [(_UNREADABLE_REASONS[column.logical_type], name, f"{name} is {_type_words(column)}", unreadable)]
     if column.is_required:
         rules.append(("missing_required", name, f"{name} is required", value.is_null() & ~unreadable))
     if column.logical_type == "number":
         rules.append(("not_finite", name, f"{name} is finite", ~value.is_finite()))
+        # NaN compares as the greatest number; it is not finite and nothing else.
+        value = pl.when(value.is_finite()).then(value)
     if column.minimum is not None:
         rules.append(("below_minimum", name, f"{name} >= {column.minimum:g}", value < column.minimum))
     if column.maximum is not None:
