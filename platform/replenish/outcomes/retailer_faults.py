@@ -1,4 +1,4 @@
-"""What goes wrong in the built-in retailer's files on purpose: broken and repeated rows, an absurd sale, a silent store."""
+"""What goes wrong in the built-in retailer's files on purpose: broken rows, repeats, an absurd sale, a silent store."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The built-in retailer's drop files: ordinary CSV, by month at first and by day at the end.
 
-A file of a day holds what was recorded after its midnight, up to and with the next one: a late record is in a later file.
+A file of a day holds what was recorded after its midnight, up to and with the next: a late record is in a later file.
 """
 
 from __future__ import annotations

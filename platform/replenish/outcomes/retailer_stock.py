@@ -1,4 +1,4 @@
-"""The built-in retailer's shelves: its own simple reorder policy, deliveries, and sales cut off where shelves are empty."""
+"""The built-in retailer's shelves: its own reorder policy, deliveries, and sales cut off where shelves are empty."""
 
 from __future__ import annotations
 

@@ -1,0 +1,46 @@
+"""Settings of the service simulation: `outcomes` in the options of a data set, with their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from replenish.contracts.dataset import Dataset
+from replenish.errors import ContractError
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """What a data set may set under `options: {outcomes: ...}`; shortage always costs the margin of the unit."""
+
+    n_days: int = 56
+    """Days before the origin that are simulated, at most."""
+    holding_rate_bp_per_year: int = 2500
+    """A quarter of the unit cost a year: capital, space, shrinkage; the textbook middle of 15-35 %."""
+    order_cost_cents: int = 20
+    """Handling of one line of a combined order."""
+    warm_up_days: int = 14
+    """First days that the summary leaves out: what is on the shelf then was ordered by neither rule."""
+    default_review_days: int = 7
+    """Where a supplier names no review period."""
+    baseline_cycle_service_level_bp: int = 9000
+    """Target of the baseline's safety stock, in basis points: the ratio our own policy falls back to."""
+    seed: int = 0
+    """Of the lead times that are drawn."""
+
+    @property
+    def baseline_cycle_service_level(self) -> float:
+        """The target as a probability."""
+        return self.baseline_cycle_service_level_bp / 10_000
+
+
+def read_service_options(dataset: Dataset) -> ServiceOptions:
+    """The options of a data set; ContractError for an unknown name or a value that is not a whole number >= 0."""
+    given = dataset.options.get("outcomes", {})
+    names = {f.name for f in fields(ServiceOptions)}
+    if not isinstance(given, Mapping) or not set(given) <= names:
+        raise ContractError(f"options.outcomes knows {sorted(names)}", dataset_id=dataset.dataset_id)
+    for name, value in given.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ContractError(f"options.outcomes.{name} is a whole number >= 0", dataset_id=dataset.dataset_id)
+    return ServiceOptions(**given)
