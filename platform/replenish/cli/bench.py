@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from replenish.cli.tables import open_console
 from replenish.errors import ReplenishError
 
 
@@ -45,7 +45,7 @@ def run_bench(
     if name not in BENCHES:
         raise ReplenishError(f"no benchmark is called {name}; there are: {', '.join(sorted(BENCHES))}")
     what, bench = BENCHES[name]
-    console = Console()
+    console = open_console()
     if not as_json:
         console.print(f"[bold]{name}[/]: {what}")
     figures = bench()

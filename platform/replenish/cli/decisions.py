@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 import typer
-from rich.console import Console
 
 from replenish.cli.deployment import default_root, open_deployment
-from replenish.cli.tables import decision_table, frame_table, reasons_text
+from replenish.cli.tables import decision_table, frame_table, open_console, reasons_text
 from replenish.errors import NotApplicable
 
 group = typer.Typer(help="Replenishment decisions.", no_args_is_help=True)
@@ -43,12 +42,12 @@ def list_decisions(
 ) -> None:
     """The decisions of one origin, largest order first."""
     frame = read_decisions(root or default_root())
-    day = origin.date() if origin else frame["origin_date"].max()
+    day: date = origin.date() if origin else frame["origin_date"].max()  # type: ignore[assignment]
     frame = frame.filter(pl.col("origin_date") == day)
     for column, value in (("verdict", verdict), ("sku_id", sku), ("location_id", location)):
         if value is not None:
             frame = frame.filter(pl.col(column) == value)
-    console = Console()
+    console = open_console()
     console.print(frame_table(f"Verdicts, origin {day}", frame["verdict"].value_counts(sort=True)))
     console.print(decision_table(f"Decisions, origin {day}", frame.head(most)))
     console.print("`replenish decisions show <decision>` tells all terms of one line")
@@ -65,7 +64,7 @@ def show_decision(
     if frame.is_empty():
         raise NotApplicable("no decision has this id; `replenish decisions list` shows them", decision_id=decision_id)
     row = frame.row(0, named=True)
-    console = Console()
+    console = open_console()
     if as_json:
         console.print_json(json.dumps(row, default=str))
         return

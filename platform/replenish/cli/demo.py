@@ -12,7 +12,7 @@ from rich.console import Console
 
 from replenish.cli.deployment import CHECKOUT, Deployment, default_root, open_deployment, prepare_deployment, root_for
 from replenish.cli.run import run_with_progress
-from replenish.cli.tables import decision_table, feed_counts_table, frame_table
+from replenish.cli.tables import decision_table, feed_counts_table, frame_table, open_console
 from replenish.contracts.reader import PLATFORM_FOLDER
 from replenish.errors import ContractError
 from replenish.outcomes.retailer import build_world
@@ -43,7 +43,7 @@ def write_retailer(
     """Write the built-in retailer's drop files into a root, without running anything."""
     plan = RetailerPlan(seed=seed, n_skus=skus, n_locations=locations, n_days=days)
     layout = lay_out_retailer(root, plan)
-    Console().print(f"{len(list(layout.drop.iterdir()))} files in {layout.drop}", soft_wrap=True)
+    open_console().print(f"{len(list(layout.drop.iterdir()))} files in {layout.drop}", soft_wrap=True)
 
 
 def run_demo(
@@ -53,7 +53,7 @@ def run_demo(
     origin: Annotated[str | None, typer.Option(help="Origin date; default: the data set's.")] = None,
 ) -> None:
     """Run the whole loop, events in, orders out, and print what happened."""
-    console = Console(width=None if Console().is_terminal else 160)
+    console = open_console()
     root = root_for(data, feed)
     if data is None:
         console.print("writing the built-in retailer's drop files")

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from replenish.cli.deployment import now_utc
-from replenish.cli.tables import file_table
+from replenish.cli.tables import file_table, open_console
 from replenish.contracts.dataset_reader import find_dataset, read_dataset
 from replenish.contracts.reader import read_contracts
 from replenish.ingest.door import ingest_folder
@@ -26,7 +25,7 @@ def check_feed(
     feed: Annotated[Path | None, typer.Option(help="Feed file, where none lies beside the data.")] = None,
 ) -> None:
     """Read the feed file strictly, then take the data through the gate in a scratch folder that is thrown away."""
-    console = Console()
+    console = open_console()
     contracts = read_contracts()
     is_feed_file = data.is_file() and data.suffix in {".yaml", ".yml"}
     source = data if is_feed_file else find_dataset(data, feed)

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import polars as pl
 import typer
-from rich.console import Console
 
 from replenish.cli.deployment import default_root, open_deployment
-from replenish.cli.tables import frame_table
+from replenish.cli.tables import frame_table, open_console
 from replenish.contracts.profile import read_profile
 from replenish.errors import NotApplicable
 from replenish.units import MILLI
@@ -55,7 +54,7 @@ def show_forecast(
     )
     row = series.row(0, named=True)
     title = f"{row['sku_id']} at {row['location_id']}, origin {day}, {row['mode']} {str(row['model_digest'])[:12]}"
-    Console().print(frame_table(title, shown))
+    open_console().print(frame_table(title, shown))
 
 
 @group.command("backtest")
@@ -71,7 +70,7 @@ def backtest(
     from replenish.forecast.backtest import backtest_profile
 
     deployment = open_deployment(root or default_root())
-    console = Console()
+    console = open_console()
     day = origin.date() if origin else deployment.dataset.origin
     with console.status("backtest"):
         summary = backtest_profile(deployment.lake, deployment.dataset, read_profile(profile), day)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from replenish.cli.deployment import default_root, now_utc, open_deployment, prepare_deployment, root_for
-from replenish.cli.tables import feed_counts_table, file_table
+from replenish.cli.tables import feed_counts_table, file_table, open_console
 from replenish.ingest.door import ingest_folder
 
 
@@ -20,7 +19,7 @@ def ingest_files(
     feed: Annotated[Path | None, typer.Option(help="Feed file, where none lies beside the data.")] = None,
 ) -> None:
     """Take files through the contract gate: rows accepted, dead-lettered with a reason, or already known."""
-    console = Console()
+    console = open_console()
     root = default_root()
     if data is not None:
         root = root_for(data, feed)

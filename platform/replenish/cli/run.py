@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from replenish.cli.dagster_process import materialize, serve
 from replenish.cli.deployment import default_root, open_deployment, prepare_deployment, root_for
+from replenish.cli.tables import open_console
 from replenish.errors import ContractError
 from replenish.stores.layout import RootLayout
 
@@ -49,7 +50,7 @@ def run_origin(
     assume: Annotated[Path | None, typer.Option(help="Assumed inputs (YAML); marked on every row they touch.")] = None,
 ) -> None:
     """Run the loop for one origin: events, tables, forecast, decisions. Twice equals once."""
-    console = Console()
+    console = open_console()
     root = root_for(data, feed)
     if data is not None:
         prepare_deployment(root, data, feed=feed, assume=assume)
@@ -74,5 +75,5 @@ def serve_ui(
     if data is not None:
         prepare_deployment(root, data, feed=feed, assume=assume)
     layout = open_deployment(root).layout
-    Console().print(f"Dagster on http://127.0.0.1:{port} for {layout.root} (Ctrl-C stops it)", soft_wrap=True)
+    open_console().print(f"Dagster on http://127.0.0.1:{port} for {layout.root} (Ctrl-C stops it)", soft_wrap=True)
     raise typer.Exit(serve(layout, port=port))

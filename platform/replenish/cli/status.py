@@ -8,11 +8,10 @@ from typing import Annotated
 
 import polars as pl
 import typer
-from rich.console import Console
 
 from replenish.bitemporal import origin_instant
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
-from replenish.cli.tables import feed_counts_table, frame_table
+from replenish.cli.tables import feed_counts_table, frame_table, open_console
 from replenish.control.freshness import freshness_of_lake
 from replenish.errors import NotApplicable
 
@@ -30,7 +29,7 @@ def show_status(
 ) -> None:
     """Feeds and their freshness, dead letters with reasons, tables and decisions."""
     deployment = open_deployment(root or default_root())
-    console = Console()
+    console = open_console()
     instant = at.replace(tzinfo=UTC) if at else _last_origin_instant(deployment)
     console.print(f"data set [bold]{deployment.dataset.dataset_id}[/] in {deployment.layout.root}", soft_wrap=True)
     console.print(feed_counts_table(deployment.journal))

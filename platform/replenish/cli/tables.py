@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import polars as pl
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from replenish.ingest.door import FileVerdict
 from replenish.stores.journal import Journal
+from replenish.units import CENTS_PER_UNIT_OF_MONEY
 
 LISTED_FILES = 40
+WIDTH_OF_A_FILE = 150
+"""Columns to print where no terminal says how wide it is: a log, a pipe."""
+
+
+def open_console() -> Console:
+    """The console that commands print to: as wide as the terminal, or wide enough for our tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_OF_A_FILE)
 
 
 def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
     return table
@@ -55,7 +67,7 @@ def feed_counts_table(journal: Journal) -> Table:
     reasons: dict[str, Counter[str]] = {}
     for record in journal.records():
         if record.type.startswith("replenish.file."):
-            data = record.data
+            data: dict[str, Any] = record.data
             counts = {name: int(data.get(name, 0)) for name in numbers[1:]}
             sums.setdefault(record.source, Counter()).update(files=1, **counts)
             reasons.setdefault(record.source, Counter()).update(data.get("reasons", {}))
@@ -115,7 +127,7 @@ def decision_table(title: str, decisions: pl.DataFrame) -> Table:
             row["verdict"],
             row["status"],
             *("" if row.get(name) is None else _count(row[name]) for name in ("order_units",)),
-            "" if cost is None else f"{cost / 100:,.2f}",
+            "" if cost is None else f"{cost / CENTS_PER_UNIT_OF_MONEY:,.2f}",
             *(
                 "" if row.get(n) is None else _count(row[n])
                 for n in ("on_hand_units", "on_order_units", "base_stock_level_units")
