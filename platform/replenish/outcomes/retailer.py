@@ -21,9 +21,6 @@ from replenish.outcomes.retailer_sales import join_lines, record_lines, ring_up,
 from replenish.outcomes.retailer_stock import ShelfHistory, walk_shelves
 from replenish.outcomes.retailer_supply import OrderLines, number_orders, order_records, receipt_records
 
-DAILY_FILE_DAYS = 35
-"""The last days before the origin come as one file a day; what lies before as one file a month."""
-
 
 @dataclass(frozen=True)
 class World:
@@ -82,7 +79,7 @@ def _records(
     silent = assortment.location_ids[-1]
     records["stock"] = silence_counts(plan, records["stock"], silent)
     records["sales"], n_text, n_repeated = break_sales(plan, records["sales"])
-    records["prices"], n_negative = break_prices(plan, records["prices"], plan.n_days - DAILY_FILE_DAYS)
+    records["prices"], n_negative = break_prices(plan, records["prices"])
     return records, PlantedFaults(
         n_text_quantities=n_text,
         n_negative_prices=n_negative,

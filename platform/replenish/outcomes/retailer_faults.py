@@ -65,7 +65,8 @@ def silence_counts(plan: RetailerPlan, counts: pl.DataFrame, location_id: str) -
 def break_sales(plan: RetailerPlan, sales: pl.DataFrame) -> tuple[pl.DataFrame, int, int]:
     """The sales with broken copies (text for a quantity) and repeated rows added; their two counts."""
     draws = draw_stream(plan.seed, Draw.FAULTS).random((2, sales.height))
-    broken = sales.filter(pl.Series(draws[0] < TEXT_QUANTITY_CHANCE))
+    is_insert = pl.col("op") == "I"
+    broken = sales.filter(pl.Series(draws[0] < TEXT_QUANTITY_CHANCE) & is_insert)
     broken = broken.with_columns(
         qty=pl.lit("two"),
         receipt=pl.col("store")
@@ -74,13 +75,13 @@ def break_sales(plan: RetailerPlan, sales: pl.DataFrame) -> tuple[pl.DataFrame, 
         .cast(pl.String)
         .str.zfill(8),
     )
-    repeated = sales.filter(pl.Series(draws[1] < REPEATED_ROW_CHANCE))
+    repeated = sales.filter(pl.Series(draws[1] < REPEATED_ROW_CHANCE) & is_insert)
     return pl.concat([sales, broken, repeated]), broken.height, repeated.height
 
 
-def break_prices(plan: RetailerPlan, prices: pl.DataFrame, until_day: int) -> tuple[pl.DataFrame, int]:
-    """The prices with a few negative copies of rows recorded before `until_day` (so that they lie in large files)."""
-    rows = np.flatnonzero(prices[RECORDED_DAY].to_numpy() < until_day)
+def break_prices(plan: RetailerPlan, prices: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The prices with a few negative copies of rows in monthly files, which are large enough to bear them; their count."""
+    rows = np.flatnonzero(prices[RECORDED_DAY].to_numpy() < plan.first_daily_file_day)
     chosen = draw_stream(plan.seed, Draw.FAULTS, 1).choice(rows, min(N_NEGATIVE_PRICES, len(rows)), replace=False)
     broken = prices[np.sort(chosen)].with_columns(price=pl.lit("-") + pl.col("price"))
     return pl.concat([prices, broken]), broken.height

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import polars as pl
 
-from replenish.outcomes.retailer import DAILY_FILE_DAYS, World
+from replenish.outcomes.retailer import World
 from replenish.outcomes.retailer_records import RECORDED_DAY
 
 
 def write_world(folder: Path, world: World) -> tuple[Path, ...]:
-    """Write every file known at the origin: reference data, files by month, and a file a day for the last 35 days.
+    """Write every file known at the origin: reference data, files by month, and a file a day for the last month or two.
 
     Returns the paths in the order in which they would have arrived. `folder` is made where it is missing.
     """
-    plan, start = world.plan, max(world.plan.n_days - DAILY_FILE_DAYS, 0)
+    plan, start = world.plan, world.plan.first_daily_file_day
     files = [(f"{name}.csv", frame) for name, frame in world.reference.items()]
     files.extend(_monthly_files(world, start))
     for day in range(start, plan.n_days):

@@ -7,7 +7,7 @@ of demand leaves every earlier day, and every other draw, as it was.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import IntEnum
 
 import numpy as np
@@ -56,6 +56,15 @@ class RetailerPlan:
     def n_world_days(self) -> int:
         """Days that exist at all: those up to the origin and those after it."""
         return self.n_days + self.n_extra_days
+
+    @property
+    def first_daily_file_day(self) -> int:
+        """From this day on files come daily, before it monthly: the first of the month, at least four weeks back.
+
+        No month has both kinds: by name `sales-2024-12-31.csv` comes before `sales-2024-12.csv`.
+        """
+        four_weeks_back = self.first_date + timedelta(days=self.n_days - 28)
+        return max((four_weeks_back.replace(day=1) - self.first_date).days, 0)
 
 
 class Draw(IntEnum):
