@@ -1,0 +1,71 @@
+"""The stages in a row, in this process and without Dagster: for benchmarks, studies and tests that want to see the tables.
+
+`make demo` and production go through Dagster; both call the same domain functions.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+
+from replenish.cli.deployment import CHECKOUT, Deployment
+from replenish.contracts.dbt_render import LAKE_VARIABLE
+from replenish.contracts.profile import read_profile
+from replenish.errors import NotApplicable, StoreError
+from replenish.features.demand import update_feat_demand
+from replenish.features.lead_time import update_lead_times
+from replenish.history.bronze import append_bronze
+from replenish.history.silver import SilverUpdate, update_silver
+from replenish.ingest.door import IngestReport, ingest_folder
+from replenish.stores.lake import DeltaLake
+
+
+def build_gold_tables(lake: DeltaLake, scratch: Path, *, threads: int = 1) -> None:
+    """Run `dbt run` on this lake; dbt's own files go to `scratch`.
+
+    Raises:
+        StoreError: dbt failed; its output is in the message.
+    """
+    dbt = Path(sys.executable).parent / "dbt"
+    folder = str(CHECKOUT / "dbt")
+    command = [str(dbt), "--no-send-anonymous-usage-stats", "run", "--project-dir", folder, "--profiles-dir", folder]
+    command += ["--threads", str(threads), "--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
+    environment = {**os.environ, LAKE_VARIABLE: str(lake.root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StoreError(f"dbt failed:\n{done.stdout[-4000:]}")
+
+
+def run_to_silver(deployment: Deployment, *, now: datetime) -> tuple[IngestReport, dict[str, SilverUpdate]]:
+    """Ingest the drop folder, then bring bronze and silver of every stream up to date."""
+    contracts, lake, layout = deployment.contracts, deployment.lake, deployment.layout
+    journal = deployment.journal
+    report = ingest_folder(layout.drop, deployment.dataset, contracts, journal, layout, now=now)
+    updates = {}
+    for stream, contract in contracts.items():
+        append_bronze(stream, contract, journal, layout, lake)
+        updates[stream] = update_silver(contract, deployment.dataset, lake)
+    return report, updates
+
+
+def run_to_features(
+    deployment: Deployment, *, now: datetime, profile: str | None = None, through: date | None = None, threads: int = 1
+) -> None:
+    """Everything from the drop folder to the features of every origin up to `through` (default: the newest known)."""
+    run_to_silver(deployment, now=now)
+    build_gold_tables(deployment.lake, deployment.layout.root / "dbt", threads=threads)
+    dataset = replace(deployment.dataset, profile=profile) if profile else deployment.dataset
+    update_feat_demand(deployment.lake, dataset, read_profile(dataset.profile), through=through)
+
+
+def run_lead_times(deployment: Deployment, origins: list[date]) -> None:
+    """Lead-time distributions as known at each origin; none where the data set has no receipts."""
+    for origin in origins:
+        try:
+            update_lead_times(deployment.lake, deployment.dataset, origin)
+        except NotApplicable:
+            return
