@@ -35,11 +35,14 @@ def groups_of(records: pl.DataFrame, match_columns: Sequence[str]) -> pl.DataFra
     return records.select(match_columns).drop_nulls().unique()
 
 
-def match_cancellations(records: pl.DataFrame, contract: Contract, rule: CancellationRule) -> CancelledSales:
-    """Match the cancellations among `records` with the sales among them.
+def match_cancellations(
+    records: pl.DataFrame, groups: pl.DataFrame, contract: Contract, rule: CancellationRule
+) -> CancelledSales:
+    """Match the cancellations of some groups with their sales.
 
     Args:
-        records: Bronze rows: every known record of every fact that has one in the groups looked at.
+        records: Bronze rows: every known record of every fact that has one in `groups`.
+        groups: Values of the match columns; with a null in one, cancellations that can match nothing.
         contract: The stream's contract, with a column `units`.
         rule: Match columns and window of the feed.
 
@@ -52,7 +55,7 @@ def match_cancellations(records: pl.DataFrame, contract: Contract, rule: Cancell
     postings: list[PlayedPosting] = []
     outcomes: list[CancellationOutcome] = []
     window = timedelta(days=rule.window_days)
-    for group in _groups_to_play(ordered, contract, rule, amounts):
+    for group in _groups_to_play(ordered, groups, contract, rule, amounts):
         posted, fared = play_group(group, window)
         postings += posted
         outcomes += fared
@@ -69,9 +72,16 @@ def _amount_columns(contract: Contract, rule: CancellationRule) -> tuple[str, ..
 
 
 def _groups_to_play(
-    ordered: pl.DataFrame, contract: Contract, rule: CancellationRule, amounts: tuple[str, ...]
+    ordered: pl.DataFrame,
+    groups: pl.DataFrame,
+    contract: Contract,
+    rule: CancellationRule,
+    amounts: tuple[str, ...],
 ) -> list[list[PlayedRecord]]:
-    """Records of each group that has a cancellation; one that can match nothing is a group of its own."""
+    """Records of each of the groups that has a cancellation; one that can match nothing is a group of its own.
+
+    A fact that moved from one group to another brings records of groups not asked for; those are not played.
+    """
     match = list(rule.match_columns)
     grouped = ordered.with_columns(_group=pl.struct(match).rank("dense").cast(pl.Int64)).with_columns(
         _group=pl.when(pl.any_horizontal(pl.col(match).is_null())).then(None).otherwise("_group")
@@ -79,7 +89,8 @@ def _groups_to_play(
     # Negative numbers: groups of one cancellation whose match columns are not all known.
     loner = pl.col("is_cancellation") & pl.col("_group").is_null()
     grouped = grouped.with_columns(_group=pl.when(loner).then(-1 - pl.col("_fact").cast(pl.Int64)).otherwise("_group"))
-    with_cancellation = grouped.filter("is_cancellation").select("_group").unique()
+    cancelling = grouped.filter("is_cancellation").join(groups, on=match, how="semi", nulls_equal=True)
+    with_cancellation = cancelling.select("_group").unique()
     members = (
         grouped.filter(~pl.col("is_retraction"))
         .join(with_cancellation, on="_group", how="semi")

@@ -131,7 +131,7 @@ def _take_step(
     after = build_ledger(records.facts, contract)
     fared = None
     if rule is not None and concerned.groups is not None:
-        fared = match_cancellations(records.groups, contract, rule)
+        fared = match_cancellations(records.groups, concerned.groups, contract, rule)
         after = pl.concat([after, fared.postings])
     before = read_postings(lake.scan(silver_table(contract.stream)), contract, concerned, rule)
     change = compare_postings(before, after)

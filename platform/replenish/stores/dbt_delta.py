@@ -21,7 +21,7 @@ ROWS_PER_BATCH = 131_072
 
 
 class Plugin(BasePlugin):
-    """Settings: `lake`, the lake's folder; `staged`, the folder that dbt stages into, made here since DuckDB does not."""
+    """Settings: `lake`, the folder of the lake; `staged`, where dbt stages files, made here since DuckDB does not."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Remember the lake and make the staging folder."""
