@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, time
 
 import polars as pl
 
+from replenish.bitemporal import origin_instant_expr
 from replenish.errors import FileFault
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -69,6 +70,18 @@ def instants_of(
 def local_dates(instants: pl.Series, zone: str) -> pl.Series:
     """The calendar date of each instant in a zone."""
     return instants.dt.convert_time_zone(zone).dt.date()
+
+
+def knowledge_dates(known: pl.Series, zone: str, cutoff: time) -> pl.Series:
+    """`bitemporal.knowledge_date_expr` of a long column: one cut-off instant per day is computed, not one per row."""
+    days = known.dt.date().unique().drop_nulls()
+    if days.is_empty():
+        return pl.repeat(None, known.len(), dtype=pl.Date(), eager=True).alias("knowledge_date")
+    # A row's origin date lies between the day before and two days after its UTC date, whatever the zone.
+    near = pl.concat([days.dt.offset_by(shift) for shift in ("-1d", "0d", "1d", "2d")]).unique().sort()
+    cuts = near.alias("day").to_frame().select(origin_instant_expr("day", zone, cutoff).alias("cut"))["cut"]
+    place = cuts.cast(pl.Int64()).search_sorted(known.cast(pl.Int64()), side="left")
+    return pl.select(pl.when(known.is_not_null()).then(near.gather(place))).to_series().alias("knowledge_date")
 
 
 def _with_offset(text: pl.Series, zone: str, formats: tuple[str, ...]) -> pl.Series:

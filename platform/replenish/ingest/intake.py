@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from replenish.errors import FileFault
 from replenish.ingest.content_ids import number_occurrences
 from replenish.ingest.gate import DEAD_SCHEMA, gate_chunk
 from replenish.ingest.mapping import BATCH_SUFFIX, FeedMapping
-from replenish.ingest.readers import read_chunks
+from replenish.ingest.readers import SourceChunk, read_chunks
 from replenish.ingest.spool import WHOLE_STREAM, RowSpool, split_by_month
 
 DEAD = "dead"
@@ -55,16 +56,17 @@ def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
     feed, contract = mapping.feed, mapping.contract
     checks = compile_row_checks(contract)
     for chunk in read_chunks(path, feed.format):
-        frame = chunk.frame
-        if feed.format.type == "jsonl":
-            # An object may leave out what it does not know.
-            absent = [name for name in mapping.source_columns() if name not in frame.columns]
-            frame = frame.with_columns(
-                pl.repeat(None, frame.height, dtype=pl.String(), eager=True).alias(n) for n in absent
-            )
         intake.offered += chunk.offered
-        mapping.require_columns(frame.columns)
-        gated = gate_chunk(chunk.with_frame(frame), mapping, checks)
+        if feed.format.type == "jsonl":
+            chunk = _with_absent_columns(chunk, mapping)
+        if mapping.missing_columns(chunk.frame.columns):
+            _count_rest(path, mapping, intake)
+            raise FileFault(
+                "missing_column",
+                f"no column {', '.join(map(repr, mapping.missing_columns(chunk.frame.columns)))}",
+                feed=feed.feed_id,
+            )
+        gated = gate_chunk(chunk, mapping, checks)
         intake.n_faulty += gated.n_faulty
         intake.bury(gated.dead)
         for bucket, rows in split_by_month(gated.sound) if contract.is_keyed_by_date else [(WHOLE_STREAM, gated.sound)]:
@@ -73,6 +75,21 @@ def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
     if intake.n_faulty > contract.max_dead_share * n_judged:
         worst = ", ".join(f"{reason} {count}" for reason, count in intake.reasons.most_common(3))
         raise FileFault("dead_share", f"{intake.n_faulty} of {n_judged} rows are faulty: {worst}", feed=feed.feed_id)
+
+
+def _with_absent_columns(chunk: SourceChunk, mapping: FeedMapping) -> SourceChunk:
+    """A JSON object may leave out what it does not know: columns that no object of a chunk has are null."""
+    absent = [name for name in mapping.source_columns() if name not in chunk.frame.columns]
+    nulls = [pl.repeat(None, chunk.frame.height, dtype=pl.String(), eager=True).alias(name) for name in absent]
+    return chunk.with_frame(chunk.frame.with_columns(nulls))
+
+
+def _count_rest(path: Path, mapping: FeedMapping, intake: Intake) -> None:
+    """Count what a refused file offered, as far as it can be read."""
+    with suppress(FileFault):
+        intake.offered = 0
+        for chunk in read_chunks(path, mapping.feed.format):
+            intake.offered += chunk.offered
 
 
 def sound_rows(intake: Intake, bucket: str) -> pl.DataFrame:

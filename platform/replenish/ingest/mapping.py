@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from replenish.bitemporal import knowledge_date_expr
 from replenish.contracts.dataset import ColumnRule, Dataset, Feed
 from replenish.contracts.model import Column, Contract
 from replenish.contracts.validate import UNCASTABLE_SUFFIX
-from replenish.errors import ContractError, FileFault
+from replenish.errors import ContractError
 from replenish.ingest.cells import decimals_of, flags_of, floats_of, integers_of, products_of, rounded, text_of
 from replenish.ingest.content_ids import batch_texts, content_ids
-from replenish.ingest.instants import INSTANT, instants_of, local_dates
+from replenish.ingest.instants import INSTANT, instants_of, knowledge_dates, local_dates
 from replenish.ingest.row_tests import columns_of, holds
 
 BATCH_SUFFIX = "__batch"
@@ -44,11 +43,9 @@ class FeedMapping:
             names |= columns_of(test)
         return tuple(sorted(names - {"*"}))
 
-    def require_columns(self, header: list[str]) -> None:
-        """FileFault `missing_column` where the header lacks a column that a rule reads."""
-        missing = [name for name in self.source_columns() if name not in header]
-        if missing:
-            raise FileFault("missing_column", f"no column {', '.join(map(repr, missing))}", feed=self.feed.feed_id)
+    def missing_columns(self, header: list[str]) -> list[str]:
+        """Columns that a rule reads and the header lacks."""
+        return [name for name in self.source_columns() if name not in header]
 
     def apply(self, source: pl.DataFrame) -> pl.DataFrame:
         """Typed rows of the source rows, same order.
@@ -169,14 +166,8 @@ class FeedMapping:
             cells = text_of(cells, self.feed.format.null_values) if cells.dtype == pl.String() else cells
             known = instants_of(cells, self.feed.zone, rule.formats)
             rows = rows.with_columns(known.alias("knowledge_time"))
-        return self._with_knowledge_date(rows)
-
-    def _with_knowledge_date(self, rows: pl.DataFrame) -> pl.DataFrame:
-        instants = rows["knowledge_time"].unique()
-        dates = instants.to_frame().with_columns(
-            knowledge_date_expr("knowledge_time", self.dataset.zone, self.dataset.cutoff).alias("knowledge_date")
-        )
-        return rows.join(dates, on="knowledge_time", how="left", nulls_equal=True, maintain_order="left")
+        dates = knowledge_dates(rows["knowledge_time"], self.dataset.zone, self.dataset.cutoff)
+        return rows.with_columns(dates)
 
 
 def json_of(frame: pl.DataFrame) -> pl.Series:
