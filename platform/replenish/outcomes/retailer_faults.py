@@ -80,7 +80,7 @@ def break_sales(plan: RetailerPlan, sales: pl.DataFrame) -> tuple[pl.DataFrame, 
 
 
 def break_prices(plan: RetailerPlan, prices: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The prices with a few negative copies of rows in monthly files, which are large enough to bear them; their count."""
+    """The prices with a few negative copies of rows in monthly files (large enough to bear them), and their count."""
     rows = np.flatnonzero(prices[RECORDED_DAY].to_numpy() < plan.first_daily_file_day)
     chosen = draw_stream(plan.seed, Draw.FAULTS, 1).choice(rows, min(N_NEGATIVE_PRICES, len(rows)), replace=False)
     broken = prices[np.sort(chosen)].with_columns(price=pl.lit("-") + pl.col("price"))
