@@ -63,6 +63,10 @@ def test_a_column_row_tells_type_constraints_and_tags() -> None:
     assert not columns["posting_sign"].is_nullable
 
 
+def test_bounds_are_inclusive_in_tables_too() -> None:
+    assert not _is_refused(_silver(units=0, revenue_cents=0, unit_price_cents=0))
+
+
 def test_a_sound_row_passes_with_and_without_its_partition_column() -> None:
     assert not _is_refused(_silver())
     assert not _is_refused(_silver().with_columns(event_month=pl.lit(202501, pl.Int32)))

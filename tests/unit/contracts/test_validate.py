@@ -107,6 +107,16 @@ def test_an_unreadable_value_is_not_also_called_missing() -> None:
     assert [f.reason for f in CHECKS.faults_of(mask)] == ["not_a_number"]
 
 
+@pytest.mark.parametrize("row", [{"units": 0, "share": 0.0}, {"units": 1000, "share": 1.0}], ids=["least", "greatest"])
+def test_bounds_are_inclusive(row: dict[str, object]) -> None:
+    assert CHECKS.judge(_frame([SOUND | row]))[FAULT_MASK].to_list() == [0]
+
+
+@pytest.mark.parametrize("text", ["A1x", "xA1", "A1\n", "\nA1", ""])
+def test_a_pattern_must_match_the_whole_text(text: str) -> None:
+    assert CHECKS.judge(_frame([SOUND | {"thing_id": text}]))[FAULT_MASK][0] != 0
+
+
 def test_nulls_in_optional_columns_break_nothing() -> None:
     row = SOUND | dict.fromkeys(("share", "kind", "is_open", "due"))
     assert CHECKS.judge(_frame([row]))[FAULT_MASK].to_list() == [0]
