@@ -75,7 +75,13 @@ def holt_winters(history: FloatMatrix, horizon: int, season_length: int) -> Floa
 
 
 def residual_quantiles(
-    history: FloatMatrix, horizon: int, method: BaselineMethod, levels: Sequence[float], *, min_history: int, stride: int
+    history: FloatMatrix,
+    horizon: int,
+    method: BaselineMethod,
+    levels: Sequence[float],
+    *,
+    min_history: int,
+    stride: int,
 ) -> FloatMatrix:
     """Quantiles around a method's forecast from the errors it made at past origins of the same history.
 
@@ -90,7 +96,11 @@ def residual_quantiles(
     origins = range(history.shape[1] - horizon, max(min_history, 1) - 1, -stride)
     started = np.where((history > 0).any(axis=1), (history > 0).argmax(axis=1), history.shape[1])
     errors = [
-        np.where(started[:, None] < origin, history[:, origin : origin + horizon] - method(history[:, :origin], horizon), np.nan)
+        np.where(
+            started[:, None] < origin,
+            history[:, origin : origin + horizon] - method(history[:, :origin], horizon),
+            np.nan,
+        )
         for origin in origins
     ]
     if not errors:

@@ -1,9 +1,9 @@
 """Where released models live: text files under a manifest, one champion pointer, a history that only grows.
 
-    <root>/models/<digest>/manifest.json   sha256 of every file beside it; the digest names the manifest's content
-    <root>/models/<digest>/*.txt           model texts, parsed by nobody before their digest was checked
-    <root>/champion.json                   {"champion": digest, "previous": digest | null}, replaced in one rename
-    <root>/promotions.jsonl                every promotion and refusal, appended and never rewritten
+<root>/models/<digest>/manifest.json   sha256 of every file beside it; the digest names the manifest's content
+<root>/models/<digest>/*.txt           model texts, parsed by nobody before their digest was checked
+<root>/champion.json                   {"champion": digest, "previous": digest | null}, replaced in one rename
+<root>/promotions.jsonl                every promotion and refusal, appended and never rewritten
 """
 
 from __future__ import annotations

@@ -1,0 +1,117 @@
+"""Rolling-origin backtest: the model against the baselines, one code path for every profile.
+
+One model is trained with what was known at the first backtest origin and forecasts all of them, so every forecast is
+out of sample; features and baselines are as known at each origin, actuals as known at the newest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from replenish.contracts.dataset import Dataset
+from replenish.contracts.profile import ForecastProfile
+from replenish.errors import NotApplicable
+from replenish.forecast.backtest_scores import score_backtest
+from replenish.forecast.baseline_paths import MOVING_AVERAGE, SEASONAL_NAIVE, baseline_forecasts
+from replenish.forecast.forecast_frame import FORECAST_KEY
+from replenish.forecast.inputs import ForecastInputs, read_inputs
+from replenish.forecast.model_paths import model_forecasts
+from replenish.forecast.panel import SERIES_KEY, build_panel
+from replenish.forecast.train import train_model
+from replenish.stores.lake import DeltaLake, TableCommit, accept_all
+
+BACKTEST_TABLE = "forecasts/backtest"
+SUMMARY_TABLE = "forecasts/backtest_summary"
+OUR_METHOD = "lightgbm"
+
+
+@dataclass(frozen=True)
+class BacktestReport:
+    """What a backtest wrote and its summary: method, steps, metric, value, ratio to seasonal naive."""
+
+    commit: TableCommit
+    summary: pl.DataFrame
+
+
+def run_backtest(
+    lake: DeltaLake,
+    dataset: Dataset,
+    profile: ForecastProfile,
+    origin: date,
+    audit: Callable[[pl.DataFrame], None] = accept_all,
+) -> BacktestReport:
+    """Backtest as of an origin; rows to `forecasts/backtest`, their summary to `forecasts/backtest_summary`.
+
+    Both tables hold the newest backtest only. Rows: `origin_date, sku_id, location_id, step, target_date, method,
+    mean_milli`, the `q*_milli`, `actual_units` and `is_censored` (a stock-out: the actual is a lower bound).
+
+    Raises:
+        NotApplicable: The history is too short for the profile's backtest.
+        AuditFailed: From `audit`; nothing is written.
+    """
+    rows = backtest_rows(read_inputs(lake, profile), profile, origin)
+    if rows.is_empty():
+        raise NotApplicable("history too short for a backtest", dataset=dataset.dataset_id, origin=origin)
+    audit(rows)
+    summary = score_backtest(rows, profile)
+    commit = lake.overwrite(BACKTEST_TABLE, rows)
+    lake.overwrite(SUMMARY_TABLE, summary)
+    return BacktestReport(commit, summary)
+
+
+def backtest_profile(
+    lake: DeltaLake, dataset: Dataset, profile: ForecastProfile, origin: date | None = None
+) -> pl.DataFrame:
+    """The backtest summary of any profile whose features exist; nothing is written.
+
+    Raises:
+        TableMissing: No features of this profile: `features.demand.update_feat_demand` makes them.
+        NotApplicable: The history is too short.
+    """
+    inputs = read_inputs(lake, profile)
+    newest = origin or dataset.origin or inputs.features["origin_date"].max()
+    if not isinstance(newest, date):
+        raise NotApplicable("no origin to backtest from", dataset=dataset.dataset_id)
+    rows = backtest_rows(inputs, profile, newest)
+    if rows.is_empty():
+        raise NotApplicable("history too short for a backtest", dataset=dataset.dataset_id, origin=newest)
+    return score_backtest(rows, profile)
+
+
+def backtest_rows(inputs: ForecastInputs, profile: ForecastProfile, origin: date) -> pl.DataFrame:
+    """Forecasts of all methods at all backtest origins beside what happened; empty when the history is too short."""
+    newest = profile.origin_at_or_before(origin)
+    known = set(inputs.features["origin_date"].unique().to_list())
+    origins = [day for day in profile.backtest_origins(newest) if day in known]
+    if not origins or len(known) <= profile.min_history:
+        return pl.DataFrame()
+    model = train_model(inputs, profile, origins[0])
+    features = inputs.features.filter(pl.col("origin_date").is_in(origins))
+    ours = model_forecasts(model.files, model.card, inputs, features, profile)
+    parts = [ours.with_columns(pl.lit(OUR_METHOD).alias("method"))]
+    for day in origins:
+        keys = features.filter(pl.col("origin_date") == day)
+        panel = build_panel(inputs.demand, None, keys, known_at=day, period_days=profile.period_days)
+        parts += [
+            baseline_forecasts(name, panel, profile).with_columns(pl.lit(name).alias("method"))
+            for name in (SEASONAL_NAIVE, MOVING_AVERAGE)
+        ]
+    rows = pl.concat(parts).join(actual_rows(inputs, profile, newest), on=[*SERIES_KEY, "target_date"], how="inner")
+    return rows.sort("method", *FORECAST_KEY)
+
+
+def actual_rows(inputs: ForecastInputs, profile: ForecastProfile, known_at: date) -> pl.DataFrame:
+    """Every period of every series as known at an origin: `sku_id, location_id, target_date, actual_units, is_censored`."""
+    panel = build_panel(
+        inputs.demand, inputs.stock, inputs.features, known_at=known_at, period_days=profile.period_days
+    )
+    newest = profile.period_index(known_at)
+    starts = pl.Series([profile.period_start(newest - n) for n in range(panel.n_periods, 0, -1)], dtype=pl.Date)
+    grid = panel.keys.join(pl.DataFrame({"target_date": starts}), how="cross", maintain_order="left_right")
+    return grid.with_columns(
+        pl.Series("actual_units", panel.units.ravel()), pl.Series("is_censored", panel.is_censored.ravel())
+    )
