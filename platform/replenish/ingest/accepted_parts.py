@@ -68,7 +68,7 @@ def days_mask(rows: pl.DataFrame) -> int:
 
 
 def write_part(rows: pl.DataFrame, contract: Contract, bucket: str, name: str, accepted: Path) -> AcceptedPart:
-    """Write one part durably: complete bronze rows under `<stream>/<bucket>/<name>.parquet`; an older attempt is replaced."""
+    """Write bronze rows durably to `<stream>/<bucket>/<name>.parquet`, in place of an older attempt."""
     folder = accepted / contract.stream / bucket
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"

@@ -36,7 +36,7 @@ def batch_texts(source: pl.DataFrame, batch: tuple[str, ...]) -> pl.Series:
 
 
 def number_occurrences(rows: pl.DataFrame, column: str, batch_column: str) -> pl.DataFrame:
-    """The id of every repetition of content within one batch gets `-2`, `-3` ... in row order; `batch_column` is dropped.
+    """The ids of repeated content within one batch with `-2`, `-3` ... in row order; `batch_column` is dropped.
 
     Args:
         rows: All rows that may hold equal content, in the order of the file.

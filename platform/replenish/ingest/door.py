@@ -122,7 +122,10 @@ def ingest_file(
 def _accept(
     record: JournalRecord, intake: Intake, mapping: FeedMapping, journal: Journal, layout: RootLayout, index: PartIndex
 ) -> FileVerdict:
-    """Judge the sound rows against all earlier ones, write the accepted, journal the lot; again if someone came between."""
+    """Judge the sound rows against all earlier ones, write the accepted, journal the lot.
+
+    All of it again where another writer came between.
+    """
     for _ in range(MAX_ATTEMPTS):
         index.refresh()
         seq = journal.next_seq()
@@ -197,7 +200,7 @@ _NO_SPAN: dict[str, datetime | None] = {f"{c}_{end}": None for c in _SPANNED for
 
 
 def _refuse(record: JournalRecord, intake: Intake, fault: FileFault, journal: Journal) -> FileVerdict:
-    """Journal a file whose every row is dead, with one letter for the file and a sample of the rows already found bad."""
+    """Journal a file whose every row is dead: one letter for the file, and a sample of the rows found bad so far."""
     offered = intake.offered
     counts = {"offered": offered, "accepted": 0, "dead": offered, "duplicate": 0, "corrections": 0}
     data = record.data | counts | {"reasons": {fault.reason: offered}, "parts": [], "fault": str(fault)} | _NO_SPAN
@@ -208,19 +211,11 @@ def _refuse(record: JournalRecord, intake: Intake, fault: FileFault, journal: Jo
 
 
 def _retraction_letters(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    columns = {"row_nr": rows["row_nr"], "raw": json_of(rows.select(contract.names))}
     rule = "a retraction names a fact that was known before it"
-    return (
-        pl.DataFrame(columns)
-        .select(
-            "row_nr",
-            pl.lit(RETRACTION_OF_UNKNOWN).alias("reason"),
-            pl.lit(None, pl.String()).alias("field"),
-            pl.lit(rule).alias("rule"),
-            "raw",
-        )
-        .cast(DEAD_SCHEMA)
-    )  # type: ignore[arg-type]
+    texts = {"reason": RETRACTION_OF_UNKNOWN, "field": None, "rule": rule}
+    columns = [pl.lit(text, pl.String()).alias(name) for name, text in texts.items()]
+    letters = rows.select("row_nr", *columns, json_of(rows.select(contract.names)).alias("raw"))
+    return letters.select(*DEAD_SCHEMA)
 
 
 def _dead_letters(rows: pl.DataFrame, record: JournalRecord) -> Iterator[DeadLetter]:

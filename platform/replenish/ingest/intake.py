@@ -66,6 +66,8 @@ def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
                 f"no column {', '.join(map(repr, mapping.missing_columns(chunk.frame.columns)))}",
                 feed=feed.feed_id,
             )
+        if not chunk.offered:
+            continue
         gated = gate_chunk(chunk, mapping, checks)
         intake.n_faulty += gated.n_faulty
         intake.bury(gated.dead)

@@ -24,8 +24,8 @@ def parse_json_lines(lines: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
         connection.register("lines", lines.alias("line").to_frame().to_arrow())
         is_object = _column(
             connection,
-            "select coalesce(json_valid(line) and json_type(case when json_valid(line) then line end) = 'OBJECT', false)"
-            " as is_object from lines",
+            "select coalesce(json_type(case when json_valid(line) then line end) = 'OBJECT', false) as is_object"
+            " from lines",
         )
         connection.register("objects", lines.filter(is_object).alias("line").to_frame().to_arrow())
         fields = [row[0] for row in connection.execute(_FIELDS).fetchall()]

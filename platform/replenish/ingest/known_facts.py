@@ -106,7 +106,7 @@ def _refuse_conflicts(versions: pl.DataFrame, contract: Contract) -> None:
         key = ", ".join(str(value) for value in found.select(contract.fact_key).row(0))
         raise FileFault(
             "key_conflict",
-            f"{found.height} rows say something else about a key of this file without a later knowledge time; first: {key}",
+            f"{found.height} rows contradict another row of the same key and knowledge time; first: {key}",
             row=found["row_nr"][0],
         )
 

@@ -138,7 +138,7 @@ class FeedMapping:
         return holds(test, source, self.feed).alias(name)
 
     def _unmapped(self, source: pl.DataFrame) -> pl.Series:
-        """Source columns that neither a rule reads nor the feed declares unwanted, as JSON; null where there are none."""
+        """JSON of the source columns that no rule reads and the feed does not ignore; null where there are none."""
         content = {
             c
             for r in self.feed.columns.values()

@@ -6,9 +6,11 @@ records of the file from 1, without the header.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -28,6 +30,7 @@ HEADER_BYTES = 1 << 20
 MAX_BROKEN_ROWS = 1_000_000
 """Rows with a wrong number of fields before the separator is taken to be wrong, and memory kept bounded."""
 LINE = "line"
+InvalidRowHandler = Callable[[pacsv.InvalidRow], Literal["skip", "error"]]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def _header(head: bytes, file_format: FileFormat) -> list[str]:
         head += b"\n"
     options = pacsv.ReadOptions(use_threads=False, block_size=2 * HEADER_BYTES, encoding=file_format.encoding)
     with pacsv.open_csv(
-        pa.BufferReader(head), read_options=options, parse_options=_parse_options(file_format, lambda row: "skip")
+        io.BytesIO(head), read_options=options, parse_options=_parse_options(file_format, lambda row: "skip")
     ) as reader:
         return list(reader.schema.names)
 
@@ -106,7 +109,7 @@ def _header(head: bytes, file_format: FileFormat) -> list[str]:
 def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_header: bool) -> Iterator[SourceChunk]:
     broken: list[pacsv.InvalidRow] = []
 
-    def skip(row: pacsv.InvalidRow) -> str:
+    def skip(row: pacsv.InvalidRow) -> Literal["skip", "error"]:
         broken.append(row)
         return "skip" if len(broken) <= MAX_BROKEN_ROWS else "error"
 
@@ -114,7 +117,7 @@ def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_hea
     with (
         open_bytes(path) as source,
         pacsv.open_csv(
-            pa.PythonFile(source, mode="r"),
+            source,
             read_options=pacsv.ReadOptions(
                 use_threads=False,
                 block_size=BLOCK_BYTES,
@@ -141,7 +144,7 @@ def _numbered(
     sound = 0
     taken = 0
     for batch in reader:
-        gaps = np.array([row.number - first_row - i for i, row in enumerate(broken, taken)], dtype=np.int64)
+        gaps = np.array([(row.number or 0) - first_row - i for i, row in enumerate(broken, taken)], dtype=np.int64)
         position = np.arange(sound, sound + batch.num_rows, dtype=np.int64)
         before = np.searchsorted(gaps, position, side="right")
         last = taken + (int(before[-1]) if before.size else 0)
@@ -162,7 +165,7 @@ def _split(frame: pl.DataFrame, row_nrs: np.ndarray, broken: tuple[BrokenRow, ..
 
 def _field_count(row: pacsv.InvalidRow, first_row: int) -> BrokenRow:
     rule = f"{row.expected_columns} fields, has {row.actual_columns}"
-    return BrokenRow(row.number - first_row + 1, "wrong_field_count", rule, row.text)
+    return BrokenRow((row.number or 0) - first_row + 1, "wrong_field_count", rule, row.text)
 
 
 def _jsonl_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
@@ -191,7 +194,7 @@ def _parquet_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk
             yield SourceChunk(_frame_of(file.schema_arrow.empty_table()), _numbers([]))
 
 
-def _parse_options(file_format: FileFormat, handler: object) -> pacsv.ParseOptions:
+def _parse_options(file_format: FileFormat, handler: InvalidRowHandler) -> pacsv.ParseOptions:
     return pacsv.ParseOptions(
         delimiter=file_format.separator,
         quote_char=file_format.quote or False,
@@ -201,7 +204,7 @@ def _parse_options(file_format: FileFormat, handler: object) -> pacsv.ParseOptio
     )
 
 
-def _numbers(values: object) -> pl.Series:
+def _numbers(values: np.ndarray | list[int]) -> pl.Series:
     return pl.Series("row_nr", values, dtype=pl.Int64)
 
 

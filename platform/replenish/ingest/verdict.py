@@ -35,7 +35,7 @@ class FileVerdict:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """One look at a folder: verdicts in the order of ingestion, and the files that no feed or no writer was ready for."""
+    """One look at a folder: verdicts in the order of ingestion, and the names of files that were left alone."""
 
     files: tuple[FileVerdict, ...]
     unmatched: tuple[str, ...] = ()

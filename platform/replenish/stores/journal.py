@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -121,8 +122,7 @@ class Journal:
 
     def next_seq(self) -> int:
         """The place the next record will get, if nobody else writes first."""
-        (last,) = self._connection.execute("select coalesce(max(seq), 0) from records").fetchone()
-        return int(last) + 1
+        return int(self._value("select coalesce(max(seq), 0) from records")) + 1
 
     def find(self, source: str, id: str) -> JournalRecord | None:
         """The record of this identity, or None."""
@@ -155,10 +155,12 @@ class Journal:
         return {(feed_id, reason): count for feed_id, reason, count in rows}
 
     def _assert_durable(self, path: Path) -> None:
-        (mode,) = self._connection.execute("pragma journal_mode").fetchone()
-        (level,) = self._connection.execute("pragma synchronous").fetchone()
+        mode, level = self._value("pragma journal_mode"), self._value("pragma synchronous")
         if (mode, level) != ("wal", 2):
             raise StoreError("the journal cannot be opened durably", path=path, journal_mode=mode, synchronous=level)
+
+    def _value(self, query: str) -> Any:
+        return next(iter(self._connection.execute(query)))[0]
 
     def _writing(self) -> _WriteTransaction:
         return _WriteTransaction(self._connection)

@@ -119,7 +119,7 @@ VERSION = st.builds(
     op=st.sampled_from("IIID"),
 )
 DIRTY = VERSION | st.sampled_from(["S1,x", line(qty="x"), line(article=""), line(price="-1")])
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FEW
