@@ -11,6 +11,19 @@ from typing import Literal
 
 FileType = Literal["csv", "parquet", "jsonl"]
 
+STAGE_OPTIONS = ("forecast", "decide", "outcomes")
+"""Stages that a data set may give settings of its own."""
+
+ASSUMABLE_INPUTS = (
+    "lead_time_days",
+    "on_hand_units",
+    "unit_cost_cents",
+    "unit_price_cents",
+    "pack_size_units",
+    "min_order_units",
+)
+"""Inputs of a decision that may be assumed where a data set has none: whole numbers, not negative."""
+
 
 @dataclass(frozen=True)
 class FileFormat:

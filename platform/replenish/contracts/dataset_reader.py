@@ -26,7 +26,15 @@ from pathlib import Path
 from typing import get_args
 from zoneinfo import ZoneInfo
 
-from replenish.contracts.dataset import Dataset, Feed, FileFormat, FileType, KnowledgeRule
+from replenish.contracts.dataset import (
+    ASSUMABLE_INPUTS,
+    STAGE_OPTIONS,
+    Dataset,
+    Feed,
+    FileFormat,
+    FileType,
+    KnowledgeRule,
+)
 from replenish.contracts.document import YamlNode, read_yaml
 from replenish.contracts.feed_rules import read_cancellation, read_column_rule, read_exclusion, read_row_test
 from replenish.contracts.model import Contract
@@ -63,8 +71,8 @@ def read_dataset(path: Path, contracts: Mapping[str, Contract] | None = None) ->
         profile=_identifier(top, "profile", DEFAULT_PROFILE),
         origin=_date(top, "origin"),
         feeds=feeds,
-        options=_free_mapping(top, "options"),
-        assumptions=_free_mapping(top, "assumptions"),
+        options=_options(top),
+        assumptions=_assumptions(top.child("assumptions")) if top.has("assumptions") else {},
     )
     top.finish()
     return dataset
@@ -112,9 +120,9 @@ def with_assumptions(dataset: Dataset, path: Path) -> Dataset:
     """The data set with the assumed inputs of a YAML mapping laid over its own.
 
     Raises:
-        ContractError: The file is not a mapping.
+        ContractError: An input that cannot be assumed, or a value that is no whole number >= 0.
     """
-    return replace(dataset, assumptions={**dataset.assumptions, **read_yaml(path).value})
+    return replace(dataset, assumptions={**dataset.assumptions, **_assumptions(read_yaml(path))})
 
 
 def _best_fits(names: list[str], folder: Path) -> list[Path]:
@@ -238,6 +246,23 @@ def _date(node: YamlNode, key: str) -> date | None:
         raise node.error(key, "must read YYYY-MM-DD") from error
 
 
-def _free_mapping(node: YamlNode, key: str) -> dict[str, object]:
-    node.raw(key)
-    return node.child(key).value if node.has(key) else {}
+def _options(top: YamlNode) -> dict[str, object]:
+    """Settings by stage; what a stage understands is the stage's own to check."""
+    if not top.has("options"):
+        return {}
+    node = top.child("options")
+    options: dict[str, object] = {stage: node.child(stage).value for stage in STAGE_OPTIONS if node.has(stage)}
+    node.declare(STAGE_OPTIONS)
+    node.finish()
+    return options
+
+
+def _assumptions(node: YamlNode) -> dict[str, object]:
+    """A misspelt assumption must not pass for one that was made."""
+    assumed: dict[str, object] = {name: node.integer(name) for name in ASSUMABLE_INPUTS if name in node.keys}
+    for name in assumed:
+        if node.integer(name) < 0:
+            raise node.error(name, "must not be negative")
+    node.declare(ASSUMABLE_INPUTS)
+    node.finish()
+    return assumed

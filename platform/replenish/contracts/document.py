@@ -143,6 +143,10 @@ class YamlNode:
         """The keys in file order; does not mark them known."""
         return tuple(self.value)
 
+    def declare(self, keys: Sequence[str]) -> None:
+        """Mark keys known without reading them: optional ones that were not given, named in errors all the same."""
+        self._known.update(keys)
+
     def finish(self) -> None:
         """Refuse keys that were never read, naming the nearest known one."""
         for key in self.value:

@@ -111,6 +111,14 @@ def test_a_column_name_with_a_number_sign_is_no_comment() -> None:
         ("columns:", "cutoff: six\ncolumns:", r"cutoff: must read HH:MM"),
         ("columns:", "origin: 2025-13-01\ncolumns:", r"origin: must read YYYY-MM-DD"),
         ("columns:", "profil: weekly\ncolumns:", r"profil: unknown key \(did you mean 'profile'\?\)"),
+        ("columns:", "options: {forcast: {}}\ncolumns:", r"options\.forcast: unknown key \(did you mean 'forecast'"),
+        (
+            "columns:",
+            "assumptions: {lead_time: 7}\ncolumns:",
+            r"assumptions\.lead_time: unknown key \(did you mean 'lead",
+        ),
+        ("columns:", "assumptions: {lead_time_days: -7}\ncolumns:", r"lead_time_days: must not be negative"),
+        ("columns:", "assumptions: {lead_time_days: soon}\ncolumns:", r"lead_time_days: must be a whole number"),
         ("columns:", "feed_id: My Feed\ncolumns:", r"feed_id: must be lower case"),
         ("columns:", "format: {type: xlsx}\ncolumns:", r"format\.type: must be one of csv, parquet, jsonl"),
         ("columns:", "format: {separator: ';;'}\ncolumns:", r"format\.separator: separator is one character"),
@@ -214,3 +222,15 @@ def test_assumptions_are_laid_over_those_of_the_data_set(tmp_path: Path) -> None
     assumed = with_assumptions(dataset, _file(tmp_path, "lead_time_days: 10\n", "assume.yaml"))
     assert assumed.assumptions == {"lead_time_days": 10, "on_hand_units": 0}
     assert dataset.assumptions["lead_time_days"] == 7
+
+
+def test_a_misspelt_assumption_does_not_pass_for_one_that_was_made(tmp_path: Path) -> None:
+    dataset = read_dataset(_file(tmp_path, MINIMAL))
+    with pytest.raises(ContractError, match=r"assume\.yaml: on_hand: unknown key \(did you mean 'on_hand_units'"):
+        with_assumptions(dataset, _file(tmp_path, "on_hand: 5\n", "assume.yaml"))
+
+
+def test_options_are_kept_by_stage(tmp_path: Path) -> None:
+    dataset = read_dataset(_file(tmp_path, MINIMAL + "options: {outcomes: {days: 30}}\n"))
+    assert dataset.options == {"outcomes": {"days": 30}}
+    assert read_dataset(write_dataset(dataset, tmp_path / "dataset.yaml")) == dataset

@@ -55,19 +55,21 @@ def _dbt_tests(contract: Contract) -> list[object]:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "units", "test"),
+    ("old", "new", "units", "bound", "test"),
     [
-        ("minimum: 0", "minimum: 3", 2, {"at_least": {"arguments": {"minimum": 3}}}),
-        ("minimum: 0", "minimum: 0, maximum: 1", 2, {"at_most": {"arguments": {"maximum": 1}}}),
+        ("minimum: 0", "minimum: 3", 2, 3, {"at_least": {"arguments": {"minimum": 3}}}),
+        ("minimum: 0", "minimum: 0, maximum: 1", 2, 1, {"at_most": {"arguments": {"maximum": 1}}}),
     ],
 )
 def test_a_stricter_rule_refuses_the_row_and_the_table_and_reaches_dbt(
-    tmp_path: Path, old: str, new: str, units: int, test: object
+    tmp_path: Path, old: str, new: str, units: int, bound: int, test: object
 ) -> None:
     as_it_is = _sales_with(tmp_path, old, old)
     stricter = _sales_with(tmp_path, old, new)
     assert [_row_is_refused(contract, units) for contract in (as_it_is, stricter)] == [False, True]
     assert [_table_is_refused(contract, units) for contract in (as_it_is, stricter)] == [False, True]
+    assert not _row_is_refused(stricter, bound)
+    assert not _table_is_refused(stricter, bound)
     assert [test in _dbt_tests(contract) for contract in (as_it_is, stricter)] == [False, True]
     assert table_columns(as_it_is, "silver") != table_columns(stricter, "silver")
 
