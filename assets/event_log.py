@@ -17,7 +17,8 @@ from assets.settings import contract_freshness, stage_settings
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.model import Contract
 from replenish.contracts.table_schema import table_owners, table_tags
-from replenish.ingest.door import FileVerdict, ingest_folder
+from replenish.ingest.door import ingest_folder
+from replenish.ingest.verdict import FileVerdict, IngestReport
 from replenish.stores.journal import DeadLetter, Journal
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource
@@ -80,7 +81,7 @@ def build_event_log(contracts: dict[str, Contract]) -> dg.AssetsDefinition:
         for delivery in deliveries(report.files, dataset):
             context.log_event(delivery)
         yield dg.MaterializeResult(
-            metadata=event_log_metadata(report.files, log),
+            metadata=event_log_metadata(report, log),
             data_version=dg.DataVersion(str(log.next_seq() - 1)),
             check_results=[conservation_result(report.files)],
         )
@@ -117,9 +118,9 @@ def conservation_result(files: Sequence[FileVerdict]) -> dg.AssetCheckResult:
     )
 
 
-def event_log_metadata(files: Sequence[FileVerdict], log: Journal) -> dict[str, Any]:
+def event_log_metadata(report: IngestReport, log: Journal) -> dict[str, Any]:
     """Rows per feed, the newest files, dead letters by reason and the newest of them in the raw."""
-    new = [file for file in files if file.status != "known"]
+    new = [file for file in report.files if file.status != "known"]
     letters = [
         {
             "file": d.file,
@@ -129,15 +130,16 @@ def event_log_metadata(files: Sequence[FileVerdict], log: Journal) -> dict[str, 
             "rule": d.rule,
             "raw": (d.raw or "")[:120],
         }
-        for d in islice(_newest_dead(new, log), N_DEAD_SHOWN)
+        for d in islice(_newest_dead(report.files, log), N_DEAD_SHOWN)
     ]
     counts = [{"feed": feed, "reason": reason, "n": n} for (feed, reason), n in log.count_dead_letters().items()]
     return {
         "dagster/row_count": log.next_seq() - 1,
         "files_new": len(new),
-        "files_known": len(files) - len(new),
-        "rows_per_feed": as_markdown(_per_feed(new)),
-        "files": as_markdown(_file_table(new[-N_FILES_SHOWN:])),
+        "files_known": len(report.files) - len(new),
+        "files_without_a_feed": ", ".join(report.unmatched),
+        "rows_per_feed": as_markdown(_per_feed(report.files)),
+        "files": as_markdown(_file_table((new or report.files)[-N_FILES_SHOWN:])),
         "dead_letters_by_reason": as_markdown(pl.DataFrame(counts)),
         "newest_dead_letters": as_markdown(pl.DataFrame(letters, infer_schema_length=None)),
     }
@@ -160,7 +162,7 @@ def _file_table(files: Sequence[FileVerdict]) -> pl.DataFrame:
                 "accepted": file.accepted,
                 "dead": file.dead,
                 "duplicate": file.duplicate,
-                "reasons": ", ".join(f"{reason} {n}" for reason, n in sorted(file.reasons.items())),
+                "reasons": file.fault or ", ".join(f"{reason} {n}" for reason, n in sorted(file.reasons.items())),
             }
             for file in files
         ]

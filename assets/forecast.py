@@ -36,7 +36,7 @@ def forecast_backtest(
 
     def work(audit: Audit) -> StageResult:
         tables = lake.open()
-        report = run_backtest(tables, deployment.dataset(), deployment.profile(), origins_of(context)[-1], audit=audit)
+        report = run_backtest(tables, deployment.dataset(), deployment.profile(), origins_of(context)[-1], audit)
         return table_result(
             tables,
             [report.commit],
@@ -86,7 +86,7 @@ def forecast_demand(
         tables, dataset, profile = lake.open(), deployment.dataset(), deployment.profile()
         origins = origins_of(context)
         models = registry.open()
-        commits = [forecast_origin(tables, models, dataset, profile, origin, audit=audit) for origin in origins]
+        commits = [forecast_origin(tables, models, dataset, profile, origin, audit) for origin in origins]
         return table_result(tables, commits, fan=forecast_fan(tables, origins[-1]))
 
     yield from run_gated("forecast_demand", forecast_schema, work)
@@ -106,7 +106,7 @@ def forecast_protection_demand(
 
     def work(audit: Audit) -> StageResult:
         tables, dataset, profile = lake.open(), deployment.dataset(), deployment.profile()
-        commits = [protection_demand(tables, dataset, profile, origin, audit=audit) for origin in origins_of(context)]
+        commits = [protection_demand(tables, dataset, profile, origin, audit) for origin in origins_of(context)]
         return table_result(tables, commits)
 
     yield from run_gated("forecast_protection_demand", protection_schema, work)

@@ -8,10 +8,13 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
+from assets.facts import frame_columns
 from assets.settings import AUTOMATION, STAGE_OWNERS, TIER_HOURS, freshness_after
 from replenish.contracts.dbt_render import SOURCES_FILE, write_sources
 from replenish.contracts.reader import CONTRACT_FOLDER, read_contracts
+from replenish.stores.lake import DeltaLake
 from resources.gold import DBT_FOLDER, GoldResource, put_interpreter_on_path
+from resources.lake import LakeResource
 
 put_interpreter_on_path()
 GOLD_PROJECT = DbtProject(project_dir=DBT_FOLDER, profiles_dir=DBT_FOLDER)
@@ -48,7 +51,7 @@ class GoldTranslator(DagsterDbtTranslator):
         return spec.replace_attributes(freshness_policy=freshness_after(*TIER_HOURS["gold"]))
 
 
-TRANSLATOR = GoldTranslator(settings=DagsterDbtTranslatorSettings(enable_source_tests_as_checks=False))
+TRANSLATOR = GoldTranslator(settings=DagsterDbtTranslatorSettings(enable_source_tests_as_checks=True))
 
 
 def prepare_manifest() -> Path:
@@ -72,12 +75,33 @@ def build_gold(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         dagster_dbt_translator=TRANSLATOR,
         name="gold_models",
     )
-    def gold_models(context: dg.AssetExecutionContext, dbt: GoldResource) -> Iterator[Any]:
+    def gold_models(context: dg.AssetExecutionContext, dbt: GoldResource, lake: LakeResource) -> Iterator[Any]:
         # Unit tests judge the SQL, not the data, and report by themselves (`build_unit_test_check`).
         build = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context)
-        yield from build.stream().fetch_row_counts()
+        for event in build.stream():
+            yield with_table_facts(event, context, lake.open()) if isinstance(event, dg.Output) else event
 
     return gold_models
+
+
+def with_table_facts(event: dg.Output[Any], context: dg.AssetExecutionContext, lake: DeltaLake) -> dg.Output[Any]:
+    """dbt's report of a model, with rows, columns and version of the Delta table it wrote; views are reported as they are."""
+    table = f"gold/{context.asset_key_for_output(event.output_name).to_user_string()}"
+    version = lake.version(table)
+    if version is None:
+        return event
+    facts = {
+        "dagster/row_count": lake.row_count(table),
+        "dagster/column_schema": frame_columns(lake.schema(table)),
+        "delta_version": version,
+        "table": table,
+    }
+    return dg.Output(
+        event.value,
+        output_name=event.output_name,
+        metadata={**event.metadata, **facts},
+        data_version=dg.DataVersion(str(version)),
+    )
 
 
 def unit_test_names(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -96,13 +120,15 @@ def build_unit_test_check(manifest: Mapping[str, Any]) -> dg.AssetChecksDefiniti
         for model, name in names.values()
     ]
 
-    @dg.multi_asset_check(name="gold_unit_tests", specs=specs)
-    def gold_unit_tests(dbt: GoldResource) -> Iterator[dg.AssetCheckResult]:
+    @dg.multi_asset_check(name="gold_unit_tests", specs=specs, can_subset=True)
+    def gold_unit_tests(context: dg.AssetCheckExecutionContext, dbt: GoldResource) -> Iterator[dg.AssetCheckResult]:
         run = dbt.cli(["test", "--select", "test_type:unit"], raise_on_error=False)
         run.wait()
         results = json.loads((run.target_path / "run_results.json").read_text(encoding="utf-8"))["results"]
         found = {result["unique_id"]: result for result in results}
         for unique_id, (model, name) in names.items():
+            if dg.AssetCheckKey(dg.AssetKey(model), f"unit__{name}") not in context.selected_asset_check_keys:
+                continue
             result = found.get(unique_id, {"status": "not run", "message": "dbt did not report it"})
             yield dg.AssetCheckResult(
                 passed=result["status"] == "pass",

@@ -6,11 +6,11 @@ from typing import Any
 import dagster as dg
 
 from assets.facts import table_result
-from assets.gate import Audit, StageResult, gate_specs, run_gated
+from assets.gate import Audit, StageResult, as_markdown, gate_specs, run_gated
 from assets.partitions import origins_of
 from assets.settings import origin_settings
 from assets.table_schemas import outcome_schema
-from replenish.outcomes.simulate import simulate
+from replenish.outcomes.service import update_service
 from resources.deployment import DeploymentResource
 from resources.lake import LakeResource
 
@@ -29,8 +29,8 @@ def outcome_service(
 
     def work(audit: Audit) -> StageResult:
         tables = lake.open()
-        commit = simulate(tables, deployment.dataset(), deployment.policy(), origins_of(context)[-1], audit=audit)
-        return table_result(tables, [commit])
+        update = update_service(tables, deployment.dataset(), origins_of(context)[-1], audit)
+        return table_result(tables, [update.commit], summary=as_markdown(update.summary))
 
     yield from run_gated("outcome_service", outcome_schema, work)
 

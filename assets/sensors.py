@@ -1,8 +1,127 @@
-"""Sensors."""
+"""Sensors: new files start a run, drift starts a retraining, late feeds and failed runs raise one alert each."""
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
+import polars as pl
 
-def build_sensors(jobs: dict[str, Any], contracts: dict[str, Any]) -> list[Any]:
-    """None yet."""
-    return []
+from assets.event_log import feed_key
+from replenish.contracts.dataset import Dataset
+from replenish.contracts.dataset_reader import matches_feed
+from replenish.contracts.model import Contract
+from replenish.control.alerts import Alert
+from replenish.digests import json_digest
+from replenish.drift.episode import judge_episode
+from replenish.stores.journal import Journal
+from resources.alert_box import AlertBoxResource
+from resources.clock import ClockResource
+from resources.deployment import DeploymentResource
+from resources.journal import JournalResource
+from resources.lake import LakeResource
+
+LOOK_EVERY_SECONDS = 30
+RUN_RUNBOOK = "docs/runbooks/runs.md"
+DECISION_ASSET = "decision_replenishment"
+
+
+def offered_files(drop: Path, dataset: Dataset, journal: Journal) -> list[list[Any]]:
+    """Name, size and time of every file in the drop folder that a feed wants and the journal has not seen in this state."""
+    seen: dict[str, tuple[int, datetime]] = {}
+    for record in journal.records():
+        if "size_bytes" in record.data:
+            seen[record.subject] = (int(str(record.data["size_bytes"])), record.time)
+    new = []
+    for path in sorted(drop.iterdir()) if drop.is_dir() else []:
+        if not path.is_file() or not any(matches_feed(feed, path.name) for feed in dataset.feeds):
+            continue
+        stat = path.stat()
+        size, taken_at = seen.get(path.name, (-1, datetime.min.replace(tzinfo=UTC)))
+        if size != stat.st_size or datetime.fromtimestamp(stat.st_mtime, UTC) > taken_at:
+            new.append([path.name, stat.st_size, stat.st_mtime_ns])
+    return new
+
+
+def build_file_drop(job: Any) -> dg.SensorDefinition:
+    """A run of `intake` per new set of files; the run key is what was seen, so that one set is requested once."""
+
+    @dg.sensor(
+        job=job,
+        minimum_interval_seconds=LOOK_EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Takes in files as they appear in the drop folder.",
+    )
+    def file_drop(deployment: DeploymentResource, journal: JournalResource) -> Iterable[Any]:
+        layout = deployment.layout
+        if not layout.dataset_file.exists():
+            yield dg.SkipReason("no data set under this root yet")
+            return
+        new = offered_files(layout.drop, deployment.dataset(), journal.open())
+        if new:
+            yield dg.RunRequest(run_key=f"drop-{json_digest(new)}")
+        else:
+            yield dg.SkipReason("no new file")
+
+    return file_drop
+
+
+def build_drift_retrain(job: Any) -> dg.SensorDefinition:
+    """A run of `retrain` per drift episode; the run key is the episode, so that it is requested once."""
+
+    @dg.sensor(
+        job=job,
+        minimum_interval_seconds=LOOK_EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for a new challenger once per drift episode, with a cool-down between episodes.",
+    )
+    def drift_retrain(context: dg.SensorEvaluationContext, lake: LakeResource) -> Iterable[Any]:
+        tables = lake.open()
+        if not tables.has("monitoring/drift"):
+            yield dg.SkipReason("no drift scores yet")
+            return
+        scores = tables.read("monitoring/drift")
+        verdict = judge_episode(scores, last_request=context.cursor)
+        if not verdict.is_due:
+            yield dg.SkipReason(verdict.reason)
+            return
+        origin = scores.get_column("origin_date").max()
+        context.update_cursor(verdict.episode_id)
+        yield dg.RunRequest(run_key=verdict.episode_id, partition_key=str(origin))
+
+    return drift_retrain
+
+
+def build_freshness_alerts(contracts: dict[str, Contract]) -> dg.SensorDefinition:
+    """An alert per breach of a feed's SLA and of the daily decisions, from Dagster's own freshness states."""
+    watched = {dg.AssetKey(feed_key(stream)): contract for stream, contract in contracts.items()}
+
+    @dg.sensor(
+        minimum_interval_seconds=LOOK_EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="One alert per breach: a feed past its SLA, or no decisions for two days.",
+    )
+    def freshness_alerts(
+        context: dg.SensorEvaluationContext, alert_box: AlertBoxResource, clock: ClockResource
+    ) -> dg.SkipReason:
+        sent = 0
+        for key, contract in watched.items():
+            since = failed_since(context.instance, key)
+            if since is not None:
+                sent += alert_box.send(feed_alert(key.to_user_string(), contract, since, clock.now()))
+        return dg.SkipReason(f"{sent} new alerts")
+
+    return freshness_alerts
+
+
+def failed_since(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
+    """When the last delivery of a failed asset was; None while the asset is not in state FAIL.
+
+    The instant does not move until data arrive, so it names the breach: an alert with it in its id is sent once.
+    """
+    state = instance.get_freshness_state_records([key]).get(key)
+    if state is None or state.freshness_state.name != "FAIL":
+        return None
+    last = instance.get_latest_materialization_event(key)
+    return None if last is None else datetime.fromtimestamp(last.timestamp, UTC)

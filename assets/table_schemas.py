@@ -77,8 +77,15 @@ def decision_schema() -> Any:
 
 
 def outcome_schema() -> Any:
-    """`outcomes/service`: keys there; the figures are the simulator's."""
-    return _schema("outcomes/service", {})
+    """`outcomes/service`: one row per method, origin, series and day; stock and lost units are never negative."""
+    columns = {**ORIGIN, **SERIES, "event_date": pl.Date(), "method": pl.String()}
+    figures = {"demand_units": 0, "lost_units": 0, "on_hand_units": 0}
+    return _schema(
+        "outcomes/service",
+        {**columns, **dict.fromkeys(figures)},
+        at_least=figures,
+        unique=("origin_date", "method", "sku_id", "location_id", "event_date"),
+    )
 
 
 def quantiles_rise(frame: pl.DataFrame) -> bool:
