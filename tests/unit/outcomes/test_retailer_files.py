@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -12,6 +13,7 @@ from polars.testing import assert_frame_equal
 from replenish.outcomes.retailer import World, build_world
 from replenish.outcomes.retailer_files import files_of_day, write_day, write_world
 from replenish.outcomes.retailer_plan import RetailerPlan
+from replenish.outcomes.retailer_records import recorded_day
 
 PLAN = RetailerPlan(seed=5, n_skus=6, n_locations=2, n_days=90, n_extra_days=10)
 STREAMS = {
@@ -75,6 +77,10 @@ def test_a_daily_file_holds_what_was_recorded_that_day(drop, name):
         midnight = datetime.combine(date.fromisoformat(path.stem[-10:]), datetime.min.time(), BERLIN)
         for text in pl.read_csv(path, infer_schema=False)["recorded_at"]:
             assert midnight < datetime.fromisoformat(text) <= midnight + timedelta(days=1)
+
+
+def test_a_record_of_midnight_belongs_to_the_day_that_ends():
+    assert recorded_day(np.array([1, 86_400, 86_401])).tolist() == [0, 0, 1]
 
 
 def test_a_month_has_monthly_or_daily_files_but_never_both(drop):
