@@ -31,6 +31,8 @@ class PlayedRecord:
     is_sale: bool
     """A version of a sale of this group; False: a cancellation or a retraction (also: moved to another group)."""
     is_cancellation: bool
+    is_of_cancellation: bool
+    """The fact is a cancellation at some time: its records follow the sales that became known at the same instant."""
     event_time: datetime | None
     knowledge_time: datetime
     amounts: tuple[int | None, ...]
@@ -191,6 +193,6 @@ def play_group(
 
 def _knowledge_order(record: PlayedRecord) -> tuple[object, ...]:
     """Sales before cancellations of the same instant; a fact's own records in arrival order."""
-    if record.is_cancellation:
+    if record.is_of_cancellation:
         return (record.knowledge_time, 1, record.event_time, record.key, record.arrival)
     return (record.knowledge_time, 0, record.arrival)

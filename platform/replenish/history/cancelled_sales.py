@@ -51,7 +51,9 @@ def match_cancellations(
     """
     amounts = _amount_columns(contract, rule)
     ordered = with_version_nr(records.sort([*contract.fact_key, *ARRIVAL_ORDER]), contract.fact_key)
-    ordered = ordered.with_row_index("_index").with_columns(pl.col("_index").cast(pl.Int64))
+    ordered = ordered.with_row_index("_index").with_columns(
+        pl.col("_index").cast(pl.Int64), _of_cancellation=pl.col("is_cancellation").any().over("_fact")
+    )
     postings: list[PlayedPosting] = []
     outcomes: list[CancellationOutcome] = []
     window = timedelta(days=rule.window_days)
@@ -100,7 +102,7 @@ def _groups_to_play(
     columns = ["_played", "_group", "_index", "_fact", *contract.fact_key, *ARRIVAL_ORDER, "event_time", *amounts]
     plays = (
         grouped.join(members, on="_fact", how="inner")
-        .select(*dict.fromkeys(columns), "is_cancellation", "is_retraction")
+        .select(*dict.fromkeys(columns), "is_cancellation", "is_retraction", "_of_cancellation")
         .sort("_played", "_index")
     )
     rows = plays.iter_rows(named=True)
@@ -118,6 +120,7 @@ def _played_record(row: dict[str, object], key: Sequence[str], amounts: tuple[st
         key=tuple(row[name] for name in key),
         is_sale=is_here and not is_cancellation,
         is_cancellation=is_cancellation,
+        is_of_cancellation=bool(row["_of_cancellation"]),
         event_time=row["event_time"],  # type: ignore[arg-type]
         knowledge_time=row["knowledge_time"],  # type: ignore[arg-type]
         amounts=tuple(row[name] for name in amounts),  # type: ignore[misc]

@@ -170,9 +170,10 @@ def net_of_cancellations(rows, as_of: datetime) -> dict[str, int]:
 
 
 def _play_order(row):
-    if row["is_cancellation"]:
-        return (row["knowledge_time"], 1, row["sold_at"], row["sale_id"])
-    return (row["knowledge_time"], 0, row["journal_seq"], row["row_nr"])
+    arrival = (row["journal_seq"], row["row_nr"])
+    if int(row["sale_id"]) > 100:
+        return (row["knowledge_time"], 1, row["sold_at"], row["sale_id"], *arrival)
+    return (row["knowledge_time"], 0, *arrival)
 
 
 @st.composite
@@ -185,8 +186,9 @@ def histories(draw, ops="ID", n_customers=1):
         for row_nr in range(draw(st.integers(1, 6))):
             op = draw(st.sampled_from(ops))
             key, day = draw(st.integers(1, 3)), draw(st.integers(0, 4))
-            if op == "C":
-                key += 100
+            if op in "CX":
+                # Sales have keys up to 100, cancellations above; X retracts a cancellation.
+                key, op = key + 100, "C" if op == "C" else "D"
             customer = draw(st.sampled_from(["c", "d", None][:n_customers]))
             known = draw(st.integers(0, 6))
             rows.append(
@@ -213,7 +215,7 @@ def silver_after(batches, dataset: Dataset, *, at_once: bool = False) -> pl.Data
 INSTANTS = [START + timedelta(days=day) for day in range(-1, 8)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(histories())
 def test_silver_sums_equal_brute_force_at_every_instant(batches):
     silver = silver_after(batches, data_set(None))
@@ -222,8 +224,8 @@ def test_silver_sums_equal_brute_force_at_every_instant(batches):
         assert known_units(silver, as_of) == expected_units(rows, as_of)
 
 
-@settings(max_examples=40, deadline=None)
-@given(histories(ops="IICD", n_customers=3))
+@settings(max_examples=25, deadline=None)
+@given(histories(ops="IICDX", n_customers=3))
 def test_steps_of_any_size_give_the_same_silver(batches):
     dataset = data_set(RULE)
     key = [*SALES.fact_key, "knowledge_time", "version_nr", "posting_kind", "posting_sign"]
@@ -232,8 +234,8 @@ def test_steps_of_any_size_give_the_same_silver(batches):
     assert table_digest(stepwise, key) == table_digest(at_once, key)
 
 
-@settings(max_examples=60, deadline=None)
-@given(histories(ops="IIICCD", n_customers=3))
+@settings(max_examples=30, deadline=None)
+@given(histories(ops="IIICCDX", n_customers=3))
 def test_net_units_after_cancellations_equal_brute_force(batches):
     silver = silver_after(batches, data_set(RULE))
     rows = [row for batch in batches for row in batch]
