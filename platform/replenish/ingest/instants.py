@@ -69,19 +69,33 @@ def instants_of(
 
 def local_dates(instants: pl.Series, zone: str) -> pl.Series:
     """The calendar date of each instant in a zone."""
-    return instants.dt.convert_time_zone(zone).dt.date()
+    days, starts = _day_cuts(instants, zone, time(0))
+    return _dates_at(days, starts.search_sorted(instants.cast(pl.Int64()), side="right") - 1, instants)
 
 
 def knowledge_dates(known: pl.Series, zone: str, cutoff: time) -> pl.Series:
-    """`bitemporal.knowledge_date_expr` of a long column: one cut-off instant per day is computed, not one per row."""
-    days = known.dt.date().unique().drop_nulls()
+    """`bitemporal.knowledge_date_expr` of a long column."""
+    days, cuts = _day_cuts(known, zone, cutoff)
+    return _dates_at(days, cuts.search_sorted(known.cast(pl.Int64()), side="left"), known)
+
+
+def _day_cuts(instants: pl.Series, zone: str, wall: time) -> tuple[pl.Series, pl.Series]:
+    """The days near the instants and, as microseconds, when it is `wall` in the zone: one instant a day, not one a row."""
+    days = instants.dt.date().unique().drop_nulls()
+    # Any date asked for lies between two days before and two days after the UTC date, whatever the zone.
+    near = pl.concat([days.dt.offset_by(f"{shift}d") for shift in range(-2, 3)]).unique().sort()
+    cuts = near.alias("day").to_frame().select(origin_instant_expr("day", zone, wall).alias("cut"))["cut"]
+    return near, cuts.cast(pl.Int64())
+
+
+def _dates_at(days: pl.Series, places: pl.Series, instants: pl.Series) -> pl.Series:
     if days.is_empty():
-        return pl.repeat(None, known.len(), dtype=pl.Date(), eager=True).alias("knowledge_date")
-    # A row's origin date lies between the day before and two days after its UTC date, whatever the zone.
-    near = pl.concat([days.dt.offset_by(shift) for shift in ("-1d", "0d", "1d", "2d")]).unique().sort()
-    cuts = near.alias("day").to_frame().select(origin_instant_expr("day", zone, cutoff).alias("cut"))["cut"]
-    place = cuts.cast(pl.Int64()).search_sorted(known.cast(pl.Int64()), side="left")
-    return pl.select(pl.when(known.is_not_null()).then(near.gather(place))).to_series().alias("knowledge_date")
+        return pl.repeat(None, instants.len(), dtype=pl.Date(), eager=True)
+    if not instants.null_count():
+        return days.gather(places)
+    found = instants.is_not_null()
+    dates = pl.repeat(None, instants.len(), dtype=pl.Date(), eager=True)
+    return dates.scatter(found.arg_true(), days.gather(places.filter(found)))
 
 
 def _with_offset(text: pl.Series, zone: str, formats: tuple[str, ...]) -> pl.Series:
@@ -132,7 +146,7 @@ def _parsed(text: pl.Series, formats: tuple[str, ...], dtype: pl.Datetime) -> pl
 
 
 def _strptime(text: pl.Series, text_format: str, dtype: pl.Datetime) -> pl.Series:
-    return text.str.to_datetime(text_format, time_unit="us", strict=False, time_zone=dtype.time_zone)
+    return text.str.to_datetime(text_format, time_unit="us", strict=False, time_zone=dtype.time_zone, cache=False)
 
 
 def _localized(naive: pl.Series, zone: str) -> pl.Series:

@@ -167,7 +167,7 @@ class FeedMapping:
             known = instants_of(cells, self.feed.zone, rule.formats)
             rows = rows.with_columns(known.alias("knowledge_time"))
         dates = knowledge_dates(rows["knowledge_time"], self.dataset.zone, self.dataset.cutoff)
-        return rows.with_columns(dates)
+        return rows.with_columns(dates.alias("knowledge_date"))
 
 
 def json_of(frame: pl.DataFrame) -> pl.Series:

@@ -113,7 +113,7 @@ SOUND_FORMS = [
     ("UTF-16", csv(GOOD).encode("utf-16"), _text_format(encoding="utf-16")),
     ("tabs", csv(GOOD).replace(",", "\t").encode(), _text_format(separator="\t")),
     ("gzip", gzip.compress(csv(GOOD).encode()), FEED),
-    ("two gzip members", gzip.compress(csv(GOOD[:4]).encode()) + gzip.compress("\n".join([*GOOD[4:], ""]).encode()), FEED),
+    ("two gzip members", gzip.compress(csv(GOOD[:7]).encode()) + gzip.compress(GOOD[7].encode()), FEED),
     ("quoted line ends and separators", csv([line('"a\n,""b"""'), *GOOD[1:]]).encode(), FEED),
     ("UTC instants", csv([line("z", time="2025-01-10T11:00:00Z"), *GOOD[1:]]).encode(), FEED),
     ("offsets of the zone", csv([line("z", time="2025-07-10T12:00:00+02:00"), *GOOD[1:]]).encode(), FEED),
