@@ -31,7 +31,7 @@ def drift_scores(
 
     def work(audit: Audit) -> StageResult:
         tables, profile = lake.open(), deployment.profile()
-        commits = [score_drift(tables, profile, origin, audit) for origin in origins_of(context)]
+        commits = [score_drift(tables, profile, origin, audit=audit) for origin in origins_of(context)]
         return table_result(tables, commits, psi=psi_bars(tables.read("monitoring/drift"), origins_of(context)[-1]))
 
     yield from run_gated("drift_scores", drift_schema, work)

@@ -69,38 +69,48 @@ def prepare_manifest() -> Path:
 def build_gold(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """The dbt models as one operation that builds and tests them in dependency order."""
 
-    @dbt_assets(
-        manifest=manifest,
-        project=GOLD_PROJECT,
-        dagster_dbt_translator=TRANSLATOR,
-        name="gold_models",
-    )
+    @dbt_assets(manifest=manifest, project=GOLD_PROJECT, dagster_dbt_translator=TRANSLATOR, name="gold_models")
     def gold_models(context: dg.AssetExecutionContext, dbt: GoldResource, lake: LakeResource) -> Iterator[Any]:
-        # Unit tests judge the SQL, not the data, and report by themselves (`build_unit_test_check`).
-        build = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context)
+        # DuckDB forgets its views with the process, so a part of the models cannot be built alone: all are, and only
+        # the selected ones reported. Unit tests judge the SQL, not the data, and report by themselves.
+        command = ["build", "--exclude-resource-type", "unit_test"]
+        build = dbt.cli(command, manifest=manifest, dagster_dbt_translator=TRANSLATOR)
         for event in build.stream():
-            yield with_table_facts(event, context, lake.open()) if isinstance(event, dg.Output) else event
+            if isinstance(event, dg.AssetMaterialization) and event.asset_key in context.selected_asset_keys:
+                yield model_result(event, lake.open())
+            elif isinstance(event, dg.AssetCheckEvaluation) and event.asset_check_key in context.selected_asset_check_keys:
+                yield test_result(event)
 
     return gold_models
 
 
-def with_table_facts(event: dg.Output[Any], context: dg.AssetExecutionContext, lake: DeltaLake) -> dg.Output[Any]:
-    """dbt's report of a model, with rows, columns and version of the Delta table it wrote; views are reported as they are."""
-    table = f"gold/{context.asset_key_for_output(event.output_name).to_user_string()}"
+def model_result(event: dg.AssetMaterialization, lake: DeltaLake) -> dg.MaterializeResult:
+    """dbt's report of a model, with rows, columns and version of the Delta table it wrote; a view has none."""
+    table = f"gold/{event.asset_key.to_user_string()}"
     version = lake.version(table)
     if version is None:
-        return event
+        return dg.MaterializeResult(asset_key=event.asset_key, metadata=event.metadata)
     facts = {
         "dagster/row_count": lake.row_count(table),
         "dagster/column_schema": frame_columns(lake.schema(table)),
         "delta_version": version,
         "table": table,
     }
-    return dg.Output(
-        event.value,
-        output_name=event.output_name,
+    return dg.MaterializeResult(
+        asset_key=event.asset_key,
         metadata={**event.metadata, **facts},
         data_version=dg.DataVersion(str(version)),
+    )
+
+
+def test_result(event: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
+    """dbt's report of a data test as the result of its asset check."""
+    return dg.AssetCheckResult(
+        passed=event.passed,
+        asset_key=event.asset_key,
+        check_name=event.check_name,
+        metadata=event.metadata,
+        severity=event.severity,
     )
 
 
