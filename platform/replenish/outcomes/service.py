@@ -15,6 +15,7 @@ from replenish.contracts.profile import PERIOD_ANCHOR
 from replenish.errors import NotApplicable
 from replenish.outcomes.demand_estimate import estimate_demand
 from replenish.outcomes.order_rules import base_stock_rule, economic_order_quantity, seasonal_naive_levels
+from replenish.outcomes.policy_levels import read_policy_levels
 from replenish.outcomes.service_cost import BASIS_POINTS, DAYS_PER_YEAR, CostRates
 from replenish.outcomes.service_inputs import (
     SERIES_KEY,
@@ -35,7 +36,6 @@ from replenish.stores.lake import DeltaLake, TableCommit, accept_all
 
 SERVICE_TABLE = "outcomes/service"
 SERVICE_SUMMARY_TABLE = "outcomes/service_summary"
-POLICY_LEVEL_TABLE = "forecasts/policy_levels"
 OURS, BASELINE = "replenish", "s_S_seasonal_naive"
 SEASON_DAYS = 7
 HISTORY_DAYS = 56
@@ -56,8 +56,8 @@ def update_service(
 ) -> ServiceUpdate:
     """Simulate the weeks before an origin under each order rule and replace that origin's rows of `outcomes/service`.
 
-    Reads gold demand, supply, stock and dimensions, and `forecasts/policy_levels` (our base-stock levels at past review
-    origins) where it is there; without it only the baseline is simulated. Demand is what was sold, and on days that
+    Reads gold demand, supply, stock and dimensions, and our base-stock levels of past origins (`policy_levels`); where
+    there are none, only the baseline is simulated. Demand is what was sold, and on days that
     ended with an empty shelf at least the usual (see `demand_estimate`). Options: `ServiceOptions`.
 
     Raises:
@@ -110,8 +110,8 @@ def _read_window(lake: DeltaLake, dataset: Dataset, origin: date) -> _Window:
     counts = lead_time_counts(supply)
     if counts.is_empty():
         raise NotApplicable("not_applicable: no receipts feed")
-    levels = _read_levels(lake, origin, options)
-    first = _first_day(origin, options, levels)
+    levels = read_policy_levels(lake, origin, options)
+    first = origin - timedelta(days=options.n_days) if levels is None else min(levels["origin_date"].to_list())
     dates = [first + timedelta(days=i) for i in range((origin - first).days)]
     increments = lake.read(
         "gold/fct_demand",
@@ -171,21 +171,6 @@ def _window(
     )
 
 
-def _read_levels(lake: DeltaLake, origin: date, options: ServiceOptions) -> pl.DataFrame | None:
-    """Our levels of the weeks before the origin, or None where none were written."""
-    if not lake.has(POLICY_LEVEL_TABLE):
-        return None
-    first = origin - timedelta(days=options.n_days)
-    levels = lake.read(POLICY_LEVEL_TABLE, filters=[("origin_date", ">=", first), ("origin_date", "<", origin)])
-    return None if levels.is_empty() else levels.select("origin_date", *SERIES_KEY, "base_stock_level_units")
-
-
-def _first_day(origin: date, options: ServiceOptions, levels: pl.DataFrame | None) -> date:
-    if levels is None:
-        return origin - timedelta(days=options.n_days)
-    return min(levels["origin_date"].to_list())
-
-
 def _simulate(window: _Window) -> dict[str, StockTrajectory]:
     """Both rules from the same start, under the same demand and the same lead times."""
     days_since = np.array([(d - PERIOD_ANCHOR).days for d in window.dates])
@@ -234,6 +219,6 @@ def _baseline_rule(window: _Window, is_review_day: np.ndarray) -> OrderRule:
             series.review_days,
             quantity,
             season_days=SEASON_DAYS,
-            cycle_service_level=options.baseline_cycle_service_level,
+            cycle_service_level=options.cycle_service_level,
         )
     return OrderRule(reorder_point, order_up_to, is_review_day, series.pack_size, series.min_order)

@@ -23,19 +23,19 @@ class ServiceOptions:
     """First days that the summary leaves out: what is on the shelf then was ordered by neither rule."""
     default_review_days: int = 7
     """Where a supplier names no review period."""
-    baseline_cycle_service_level_bp: int = 9000
-    """Target of the baseline's safety stock, in basis points: the ratio our own policy falls back to."""
+    cycle_service_level_bp: int = 9000
+    """Target of the baseline, and of ours where no level was written, in basis points: our policy's default ratio."""
     seed: int = 0
     """Of the lead times that are drawn."""
 
     @property
-    def baseline_cycle_service_level(self) -> float:
+    def cycle_service_level(self) -> float:
         """The target as a probability."""
-        return self.baseline_cycle_service_level_bp / 10_000
+        return self.cycle_service_level_bp / 10_000
 
 
 def read_service_options(dataset: Dataset) -> ServiceOptions:
-    """The options of a data set; ContractError for an unknown name or a value that is not a whole number >= 0."""
+    """The options of a data set; ContractError for an unknown name or an impossible value."""
     given = dataset.options.get("outcomes", {})
     names = {f.name for f in fields(ServiceOptions)}
     if not isinstance(given, Mapping) or not set(given) <= names:
@@ -43,4 +43,9 @@ def read_service_options(dataset: Dataset) -> ServiceOptions:
     for name, value in given.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ContractError(f"options.outcomes.{name} is a whole number >= 0", dataset_id=dataset.dataset_id)
-    return ServiceOptions(**given)
+    options = ServiceOptions(**given)
+    if min(options.n_days, options.holding_rate_bp_per_year, options.default_review_days) < 1:
+        raise ContractError("options.outcomes: days and holding rate are at least 1", dataset_id=dataset.dataset_id)
+    if not 0 < options.cycle_service_level < 1:
+        raise ContractError("options.outcomes.cycle_service_level_bp is 1..9999", dataset_id=dataset.dataset_id)
+    return options

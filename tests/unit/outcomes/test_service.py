@@ -141,6 +141,36 @@ def test_higher_levels_hold_more_stock_and_lose_less(lake, world, dataset):
     assert high["mean_on_hand_units"] > low["mean_on_hand_units"]
 
 
+def test_past_forecasts_give_our_levels_where_none_were_written(lake, world, dataset):
+    """The smallest quantile at or above the target counts: of 0.8, 0.9 and 0.95 that of 0.9."""
+    write_levels(lake, world, 60)
+    written = update_service(lake, dataset, ORIGIN).summary
+    levels = lake.read("forecasts/policy_levels")
+    quantiles = pl.DataFrame({"quantile_level": [0.95, 0.8, 0.9], "units_milli": [90_000, 30_000, 59_001]})
+    lake.overwrite("forecasts/protection_demand", levels.drop("base_stock_level_units").join(quantiles, how="cross"))
+    lake.overwrite("forecasts/policy_levels", levels.clear())
+    assert_frame_equal(update_service(lake, dataset, ORIGIN).summary, written)
+
+
+def test_levels_of_the_last_days_only_are_too_few_to_judge(lake, world, dataset):
+    write_levels(lake, world, 60)
+    levels = lake.read("forecasts/policy_levels")
+    lake.overwrite("forecasts/policy_levels", levels.filter(pl.col("origin_date") > ORIGIN - timedelta(days=28)))
+    assert update_service(lake, dataset, ORIGIN).summary["method"].to_list() == ["s_S_seasonal_naive"]
+
+
+def test_a_series_is_not_ordered_before_its_first_level(lake, world, dataset):
+    write_levels(lake, world, 400)
+    levels = lake.read("forecasts/policy_levels")
+    start = ORIGIN - timedelta(days=28)
+    is_late = (pl.col("sku_id") == "A001") & (pl.col("origin_date") < start)
+    lake.overwrite("forecasts/policy_levels", levels.filter(~is_late))
+    update_service(lake, dataset, ORIGIN)
+    ours = service(lake).filter((pl.col("method") == "replenish") & (pl.col("sku_id") == "A001"))
+    assert ours.filter(pl.col("event_date") < start)["ordered_units"].sum() == 0
+    assert ours.filter(pl.col("event_date") >= start)["ordered_units"].sum() > 0
+
+
 def test_running_an_origin_twice_is_running_it_once(lake, dataset):
     first = update_service(lake, dataset, ORIGIN)
     rows = service(lake)
@@ -194,8 +224,19 @@ def test_an_origin_before_all_sales_says_so(lake, dataset):
         update_service(lake, dataset, date(2020, 1, 1))
 
 
-@pytest.mark.parametrize("options", [{"holding": 1}, {"n_days": "many"}, {"order_cost_cents": -1}, {"seed": True}])
-def test_an_unknown_or_ill_typed_option_is_refused(lake, dataset, options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"holding": 1},
+        {"n_days": "many"},
+        {"n_days": 0},
+        {"order_cost_cents": -1},
+        {"seed": True},
+        {"holding_rate_bp_per_year": 0},
+        {"cycle_service_level_bp": 10_000},
+    ],
+)
+def test_an_unknown_or_impossible_option_is_refused(lake, dataset, options):
     with pytest.raises(ContractError, match=r"options\.outcomes"):
         update_service(lake, replace(dataset, options={"outcomes": options}), ORIGIN)
 
