@@ -78,14 +78,17 @@ def build_gold(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         for event in build.stream():
             if isinstance(event, dg.AssetMaterialization) and event.asset_key in context.selected_asset_keys:
                 yield model_result(event, lake.open())
-            elif isinstance(event, dg.AssetCheckEvaluation) and event.asset_check_key in context.selected_asset_check_keys:
+            elif (
+                isinstance(event, dg.AssetCheckEvaluation)
+                and event.asset_check_key in context.selected_asset_check_keys
+            ):
                 yield test_result(event)
 
     return gold_models
 
 
 def model_result(event: dg.AssetMaterialization, lake: DeltaLake) -> dg.MaterializeResult:
-    """dbt's report of a model, with rows, columns and version of the Delta table it wrote; a view has none."""
+    """Dbt's report of a model, with rows, columns and version of the Delta table it wrote; a view has none."""
     table = f"gold/{event.asset_key.to_user_string()}"
     version = lake.version(table)
     if version is None:
@@ -104,7 +107,7 @@ def model_result(event: dg.AssetMaterialization, lake: DeltaLake) -> dg.Material
 
 
 def test_result(event: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
-    """dbt's report of a data test as the result of its asset check."""
+    """Dbt's report of a data test as the result of its asset check."""
     return dg.AssetCheckResult(
         passed=event.passed,
         asset_key=event.asset_key,
@@ -121,7 +124,7 @@ def unit_test_names(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def build_unit_test_check(manifest: Mapping[str, Any]) -> dg.AssetChecksDefinition:
-    """dbt unit tests as asset checks of their models; dagster-dbt reports data tests only."""
+    """Dbt unit tests as asset checks of their models; dagster-dbt reports data tests only."""
     names = unit_test_names(manifest)
     specs = [
         dg.AssetCheckSpec(

@@ -12,7 +12,9 @@ class AlertBoxResource(dg.ConfigurableResource):
     """Delivers alerts of one deployment; the same alert id is delivered once."""
 
     root: str
+    urls: dict[str, str] = {}
+    """Webhook addresses by the variable that a route names; filled from the environment."""
 
     def send(self, alert: Alert) -> bool:
         """Deliver; False where this alert was delivered before."""
-        return deliver(alert, RootLayout(Path(self.root)).alerts)
+        return deliver(alert, RootLayout(Path(self.root)).alerts, urls=self.urls)

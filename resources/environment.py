@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from replenish.control.alerts import read_routes
 from resources.alert_box import AlertBoxResource
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource, claim_root
@@ -30,6 +31,12 @@ def root_folder() -> Path:
     return Path(os.environ.get("REPLENISH_ROOT", DEFAULT_ROOT)).expanduser().absolute()
 
 
+def webhook_urls() -> dict[str, str]:
+    """Address of every webhook that the alert routes name and the environment holds."""
+    names = [route.url_variable for route in read_routes() if route.url_variable]
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def resources_for(environment: str, root: Path | None = None) -> dict[str, object]:
     """The resources of one environment, by key; `root` overrides REPLENISH_ROOT, which is all a test needs.
 
@@ -48,7 +55,7 @@ def resources_for(environment: str, root: Path | None = None) -> dict[str, objec
         "registry": RegistryResource(root=folder),
         "outbox": OutboxResource(root=folder),
         "iceberg": IcebergResource(root=folder),
-        "alert_box": AlertBoxResource(root=folder),
+        "alert_box": AlertBoxResource(root=folder, urls=webhook_urls()),
         "clock": ClockResource(),
         "dbt": GoldResource(root=folder, project_dir=str(DBT_FOLDER), profiles_dir=str(DBT_FOLDER)),
     }
