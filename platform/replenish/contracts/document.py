@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
 from replenish.errors import ContractError
@@ -124,6 +125,17 @@ class YamlNode:
         if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
             raise self.error(key, "must be a list of texts")
         return tuple(str(item) for item in items)
+
+    def optional_pattern(self, key: str) -> str | None:
+        """A regular expression that Python, Polars and DuckDB all run (no look-around, no back references), or None."""
+        pattern = self.optional_text(key)
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+                pl.Series([""]).str.contains(pattern)
+            except (re.error, pl.exceptions.ComputeError) as error:
+                raise self.error(key, f"is not a regular expression: {error}") from error
+        return pattern
 
     def child(self, key: str) -> YamlNode:
         """The mapping under a key."""

@@ -62,8 +62,8 @@ def read_row_test(node: YamlNode) -> RowTest:
     """
     test = RowTest(
         column=node.text("column"),
-        matches=_pattern(node, "matches"),
-        not_matches=_pattern(node, "not_matches"),
+        matches=node.optional_pattern("matches"),
+        not_matches=node.optional_pattern("not_matches"),
         equals=node.optional_text("equals"),
         at_most=node.optional_number("at_most"),
         at_least=node.optional_number("at_least"),
@@ -121,7 +121,7 @@ def _constant(node: YamlNode) -> str | int | float | bool | None:
 def _cases(node: YamlNode) -> tuple[tuple[str, str], ...]:
     pairs = []
     for case in node.children("cases"):
-        pattern = _pattern(case, "matches")
+        pattern = case.optional_pattern("matches")
         if pattern is None:
             raise case.error("matches", "is missing")
         pairs.append((pattern, case.text("value")))
@@ -135,16 +135,6 @@ def _transforms(node: YamlNode) -> tuple[str, ...]:
         if transform not in TRANSFORMS:
             raise node.error("transform", f"must be of {', '.join(TRANSFORMS)}; is {transform!r}")
     return transforms
-
-
-def _pattern(node: YamlNode, key: str) -> str | None:
-    pattern = node.optional_text(key)
-    if pattern is not None:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise node.error(key, f"is not a regular expression: {error}") from error
-    return pattern
 
 
 def _day_zero(node: YamlNode) -> date | None:

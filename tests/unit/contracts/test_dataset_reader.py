@@ -127,6 +127,7 @@ def test_a_column_name_with_a_number_sign_is_no_comment() -> None:
         ("columns:", "knowledge: {source: delay, delay_hours: -1}\ncolumns:", r"delay_hours: must not be negative"),
         ("columns:", "knowledge: {source: arrival, delay_hours: 2}\ncolumns:", r"delay_hours: belongs to"),
         ("columns:", "retraction: {column: op}\ncolumns:", r"retraction: tests nothing"),
+        ("columns:", "retraction: {column: op, matches: '(?=a)b'}\ncolumns:", r"retraction\.matches: is not a regular"),
         ("columns:", "retraction: {column: op, matches: '('}\ncolumns:", r"retraction\.matches: is not a regular"),
         (
             "columns:",
