@@ -11,8 +11,8 @@ from replenish.outcomes.retailer_plan import Draw, RetailerPlan, draw_stream
 from replenish.outcomes.retailer_records import RECORDED_DAY, SECONDS_PER_DAY, local_times
 from replenish.outcomes.retailer_sales import SaleLines, join_lines
 
-TEXT_QUANTITY_CHANCE = 1 / 4_000
-REPEATED_ROW_CHANCE = 1 / 5_000
+TEXT_SHARE = 1 / 4_000
+REPEATED_SHARE = 1 / 5_000
 N_NEGATIVE_PRICES = 3
 ABSURD_FACTOR = 1_000
 SILENT_DAYS = 3
@@ -22,7 +22,7 @@ BROKEN_RECEIPT_OFFSET = 80_000
 
 @dataclass(frozen=True)
 class PlantedFaults:
-    """What was planted: row counts over the whole world, and where the two special events lie."""
+    """What was planted: numbers of rows in the files of the origin, and where the two special events lie."""
 
     n_text_quantities: int = 0
     n_negative_prices: int = 0
@@ -63,20 +63,19 @@ def silence_counts(plan: RetailerPlan, counts: pl.DataFrame, location_id: str) -
 
 
 def break_sales(plan: RetailerPlan, sales: pl.DataFrame) -> tuple[pl.DataFrame, int, int]:
-    """The sales with broken copies (text for a quantity) and repeated rows added; their two counts."""
-    draws = draw_stream(plan.seed, Draw.FAULTS).random((2, sales.height))
-    is_insert = pl.col("op") == "I"
-    broken = sales.filter(pl.Series(draws[0] < TEXT_QUANTITY_CHANCE) & is_insert)
-    broken = broken.with_columns(
-        qty=pl.lit("two"),
-        receipt=pl.col("store")
-        + "-"
-        + (pl.col("receipt").str.split("-").list.last().cast(pl.Int64) + BROKEN_RECEIPT_OFFSET)
-        .cast(pl.String)
-        .str.zfill(8),
+    """The sales with broken copies (text for a quantity) and repeated rows added; how many of each, at least one.
+
+    Only rows known at the origin are copied, so that the counts are those of the files written for it.
+    """
+    rng = draw_stream(plan.seed, Draw.FAULTS)
+    fit = np.flatnonzero((sales[RECORDED_DAY].to_numpy() < plan.n_days) & (sales["op"] == "I").to_numpy())
+    n_broken, n_repeated = (min(max(round(len(fit) * c), 1), len(fit)) for c in (TEXT_SHARE, REPEATED_SHARE))
+    number = pl.col("receipt").str.split("-").list.last().cast(pl.Int64) + BROKEN_RECEIPT_OFFSET
+    broken = sales[np.sort(rng.choice(fit, n_broken, replace=False))].with_columns(
+        qty=pl.lit("two"), receipt=pl.col("store") + "-" + number.cast(pl.String).str.zfill(8)
     )
-    repeated = sales.filter(pl.Series(draws[1] < REPEATED_ROW_CHANCE) & is_insert)
-    return pl.concat([sales, broken, repeated]), broken.height, repeated.height
+    repeated = sales[np.sort(rng.choice(fit, n_repeated, replace=False))]
+    return pl.concat([sales, broken, repeated]), n_broken, n_repeated
 
 
 def break_prices(plan: RetailerPlan, prices: pl.DataFrame) -> tuple[pl.DataFrame, int]:

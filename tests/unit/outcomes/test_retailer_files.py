@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from replenish.contracts.dataset_reader import read_dataset
+from replenish.contracts.reader import PLATFORM_FOLDER
 from replenish.outcomes.retailer import World, build_world
 from replenish.outcomes.retailer_files import files_of_day, write_day, write_world
 from replenish.outcomes.retailer_plan import RetailerPlan
@@ -164,9 +166,26 @@ def test_one_location_is_silent_for_three_days_and_then_catches_up(world):
     assert counted == PLAN.n_world_days
 
 
-def test_faulty_rows_are_as_many_as_planted():
-    world = build_world(RetailerPlan(seed=7, n_skus=30, n_days=250))
-    sales, prices = world.records["sales"], world.records["prices"]
-    assert (sales["qty"] == "two").sum() == world.faults.n_text_quantities > 5
-    assert sales.height - sales.unique().height == world.faults.n_repeated_rows > 5
+def test_faulty_rows_are_as_many_as_planted(world):
+    sales, prices = (world.records[name].filter(pl.col("recorded_day") < PLAN.n_days) for name in ("sales", "prices"))
+    assert (sales["qty"] == "two").sum() == world.faults.n_text_quantities >= 1
+    assert sales.height - sales.unique().height == world.faults.n_repeated_rows >= 1
     assert prices["price"].str.starts_with("-").sum() == world.faults.n_negative_prices == 3
+
+
+def test_a_broken_row_is_a_copy_and_hides_no_true_one(world, clean):
+    key = ["store", "receipt", "line", "recorded_at"]
+    is_whole = pl.col("qty") != "two"
+    unbroken = world.records["sales"].filter(is_whole).select(key).unique()
+    missing = clean.records["sales"].select(key).join(unbroken, on=key, how="anti")
+    assert missing.is_empty()
+
+
+def test_every_feed_finds_its_files_and_all_its_columns(drop):
+    dataset = read_dataset(Path(PLATFORM_FOLDER) / "feeds" / "retailer.yaml")
+    for feed in dataset.feeds:
+        files = [path for pattern in feed.files for path in drop.glob(pattern)]
+        assert files, feed.feed_id
+        header = set(files[0].read_text().splitlines()[0].split(","))
+        needed = {rule.column for rule in feed.columns.values() if rule.column is not None} | {feed.knowledge.column}
+        assert needed - {None} <= header, feed.feed_id
