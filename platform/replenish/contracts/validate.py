@@ -16,8 +16,8 @@ FAULT_MASK = "fault_mask"
 UNCASTABLE_SUFFIX = "__uncastable"
 """`<column>__uncastable`: a value was present in the source but could not be read as the column's type."""
 
-MAX_RULES = 63
-"""Bits of a non-negative Int64."""
+MAX_RULES = 62
+"""Bits 0..61 of a non-negative Int64; bit 62 is left to the gate, for rows that do not say when they became known."""
 
 _UNREADABLE_REASONS = {
     "integer": "not_a_number",
