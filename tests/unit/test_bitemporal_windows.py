@@ -59,7 +59,7 @@ def test_sums_of_squared_totals_equal_those_added_up_one_by_one(
     rows: list[Row], block: tuple[int, int], length: int
 ) -> None:
     first_origin, n_origins = block
-    squares = derived_changes(changes_from(rows), np.square)
+    squares = derived_changes(compacted(changes_from(rows)), np.square)
     [sums] = known_window_sums(
         squares, [Window(1, length)], n_series=N_SERIES, first_origin=first_origin, n_origins=n_origins
     )
@@ -75,7 +75,7 @@ def test_the_first_and_last_period_with_sales_are_those_known_at_the_origin(
     rows: list[Row], block: tuple[int, int], newest: bool
 ) -> None:
     first_origin, n_origins = block
-    active = derived_changes(changes_from(rows), lambda total: (total > 0).astype(np.int64))
+    active = derived_changes(compacted(changes_from(rows)), lambda total: (total > 0).astype(np.int64))
     found = extreme_known_event(
         active, newest=newest, n_series=N_SERIES, first_origin=first_origin, n_origins=n_origins
     )

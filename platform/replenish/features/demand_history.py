@@ -13,6 +13,7 @@ from replenish.bitemporal_windows import (
     Changes,
     IntArray,
     Window,
+    compacted,
     derived_changes,
     extreme_known_event,
     known_window_sums,
@@ -37,7 +38,7 @@ class DemandHistory:
     @classmethod
     def from_increments(cls, axes: BuildAxes, numbered: pl.DataFrame) -> DemandHistory:
         """From gold's demand increments of the numbered series (`BuildAxes.numbered`)."""
-        units = demand_changes(axes, numbered, "units")
+        units = compacted(demand_changes(axes, numbered, "units"))
         # Squares and activity are those of a whole period's total, so they follow the order of knowledge.
         return cls(
             units=units,

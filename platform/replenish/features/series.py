@@ -17,8 +17,8 @@ from replenish.errors import OutOfRange
 SERIES_COLUMNS = ("sku_id", "location_id")
 """What a series is: one article at one location."""
 
-MAX_CELLS = 500_000
-"""Series times origins built at once: about 200 MB with fifty columns."""
+MAX_CELLS = 250_000
+"""Series times origins built at once: about 120 MB with sixty columns."""
 
 
 @dataclass(frozen=True)
