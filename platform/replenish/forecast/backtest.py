@@ -8,25 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.profile import ForecastProfile
-from replenish.errors import NotApplicable
+from replenish.errors import NotApplicable, OutOfRange
 from replenish.forecast.backtest_scores import score_backtest
 from replenish.forecast.baseline_paths import MOVING_AVERAGE, SEASONAL_NAIVE, baseline_forecasts
 from replenish.forecast.forecast_frame import FORECAST_KEY
 from replenish.forecast.inputs import ForecastInputs, read_inputs
 from replenish.forecast.model_paths import model_forecasts
 from replenish.forecast.panel import SERIES_KEY, build_panel
-from replenish.forecast.train import train_model
+from replenish.forecast.train import TrainedModel, train_model
 from replenish.stores.lake import DeltaLake, TableCommit, accept_all
 
 BACKTEST_TABLE = "forecasts/backtest"
 SUMMARY_TABLE = "forecasts/backtest_summary"
+PATH_TABLE = "forecasts/past_paths"
 OUR_METHOD = "lightgbm"
+
+PATH_DAYS = 56
+"""Eight weeks of replayed orders: several cycles of any supplier inside the horizon."""
+PATH_STRIDE_DAYS = 2
 
 
 @dataclass(frozen=True)
@@ -46,20 +51,24 @@ def run_backtest(
 ) -> BacktestReport:
     """Backtest as of an origin; rows to `forecasts/backtest`, their summary to `forecasts/backtest_summary`.
 
-    Both tables hold the newest backtest only. Rows: `origin_date, sku_id, location_id, step, target_date, method,
+    The tables hold the newest backtest only. Rows: `origin_date, sku_id, location_id, step, target_date, method,
     mean_milli`, the `q*_milli`, `actual_units` and `is_censored` (a stock-out: the actual is a lower bound).
+    `forecasts/past_paths` gets the same model's forecasts of the origins since, for `policy_levels`.
 
     Raises:
         NotApplicable: The history is too short for the profile's backtest.
         AuditFailed: From `audit`; nothing is written.
     """
-    rows = backtest_rows(read_inputs(lake, profile), profile, origin)
-    if rows.is_empty():
-        raise NotApplicable("history too short for a backtest", dataset=dataset.dataset_id, origin=origin)
+    inputs = read_inputs(lake, profile)
+    newest = profile.origin_at_or_before(origin)
+    model = backtest_model(inputs, profile, newest)
+    rows = backtest_rows(inputs, profile, newest, model)
     audit(rows)
     summary = score_backtest(rows, profile)
     commit = lake.overwrite(BACKTEST_TABLE, rows)
     lake.overwrite(SUMMARY_TABLE, summary)
+    features = inputs.features.filter(pl.col("origin_date").is_in(_path_origins(profile, newest)))
+    lake.overwrite(PATH_TABLE, model_forecasts(model.files, model.card, inputs, features, profile))
     return BacktestReport(commit, summary)
 
 
@@ -76,20 +85,22 @@ def backtest_profile(
     newest = origin or dataset.origin or inputs.features["origin_date"].max()
     if not isinstance(newest, date):
         raise NotApplicable("no origin to backtest from", dataset=dataset.dataset_id)
-    rows = backtest_rows(inputs, profile, newest)
-    if rows.is_empty():
-        raise NotApplicable("history too short for a backtest", dataset=dataset.dataset_id, origin=newest)
-    return score_backtest(rows, profile)
+    newest = profile.origin_at_or_before(newest)
+    return score_backtest(backtest_rows(inputs, profile, newest, backtest_model(inputs, profile, newest)), profile)
 
 
-def backtest_rows(inputs: ForecastInputs, profile: ForecastProfile, origin: date) -> pl.DataFrame:
-    """Forecasts of all methods at all backtest origins beside what happened; empty when the history is too short."""
-    newest = profile.origin_at_or_before(origin)
-    known = set(inputs.features["origin_date"].unique().to_list())
-    origins = [day for day in profile.backtest_origins(newest) if day in known]
-    if not origins or len(known) <= profile.min_history:
-        return pl.DataFrame()
-    model = train_model(inputs, profile, origins[0])
+def backtest_model(inputs: ForecastInputs, profile: ForecastProfile, newest: date) -> TrainedModel:
+    """The model as it would have been trained at the first backtest origin; NotApplicable where it cannot be."""
+    first = profile.backtest_origins(newest)[0]
+    try:
+        return train_model(inputs, profile, first)
+    except OutOfRange as error:
+        raise NotApplicable(f"history too short for a backtest: {error}", origin=newest) from error
+
+
+def backtest_rows(inputs: ForecastInputs, profile: ForecastProfile, newest: date, model: TrainedModel) -> pl.DataFrame:
+    """Forecasts of all methods at all backtest origins beside what happened, sorted by method and `FORECAST_KEY`."""
+    origins = profile.backtest_origins(newest)
     features = inputs.features.filter(pl.col("origin_date").is_in(origins))
     ours = model_forecasts(model.files, model.card, inputs, features, profile)
     parts = [ours.with_columns(pl.lit(OUR_METHOD).alias("method"))]
@@ -100,12 +111,22 @@ def backtest_rows(inputs: ForecastInputs, profile: ForecastProfile, origin: date
             baseline_forecasts(name, panel, profile).with_columns(pl.lit(name).alias("method"))
             for name in (SEASONAL_NAIVE, MOVING_AVERAGE)
         ]
-    rows = pl.concat(parts).join(actual_rows(inputs, profile, newest), on=[*SERIES_KEY, "target_date"], how="inner")
+    actual = actual_rows(inputs, profile, newest)
+    rows = pl.concat(parts).join(actual, on=[*SERIES_KEY, "target_date"], how="inner")
     return rows.sort("method", *FORECAST_KEY)
 
 
+def _path_origins(profile: ForecastProfile, newest: date) -> list[date]:
+    """Origins of the past weeks in which orders are replayed; every other day is often enough for any review period."""
+    stride = max(1, PATH_STRIDE_DAYS // profile.period_days)
+    oldest = newest - timedelta(days=PATH_DAYS)
+    first = max(profile.backtest_origins(newest)[0], oldest)
+    last = profile.period_index(newest)
+    return [profile.period_start(n) for n in range(last - 1, profile.period_index(first) - 1, -stride)]
+
+
 def actual_rows(inputs: ForecastInputs, profile: ForecastProfile, known_at: date) -> pl.DataFrame:
-    """Every period of every series as known at an origin: `sku_id, location_id, target_date, actual_units, is_censored`."""
+    """Every period of every series as known at an origin: keys, `target_date, actual_units, is_censored`."""
     panel = build_panel(
         inputs.demand, inputs.stock, inputs.features, known_at=known_at, period_days=profile.period_days
     )

@@ -15,7 +15,7 @@ FloatMatrix = npt.NDArray[np.float64]
 BaselineMethod = Callable[[FloatMatrix, int], FloatMatrix]
 
 MIN_RESIDUALS = 8
-"""Below this many own errors a series borrows the scaled errors of all series: an 0.9 quantile of fewer is one value."""
+"""With fewer errors of its own a series borrows the scaled errors of all: an 0.9 quantile of fewer is one value."""
 
 
 def seasonal_naive(history: FloatMatrix, horizon: int, season_length: int) -> FloatMatrix:

@@ -43,6 +43,7 @@ class ChallengerCard:
     verdict: ChallengerVerdict
 
     def as_json(self) -> dict[str, Any]:
+        """The card as plain JSON values."""
         return {
             "digest": self.digest,
             "model": self.model.as_json(),
@@ -59,7 +60,7 @@ def train_challenger(
     profile: ForecastProfile,
     origin: date,
     *,
-    num_threads: int = 2,
+    num_threads: int = 1,
 ) -> ChallengerCard:
     """Train on what is known at the origin, store the model, and promote it where the backtest says it is no worse.
 

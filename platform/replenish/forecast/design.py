@@ -21,13 +21,13 @@ from replenish.forecast.planned_prices import planned_prices
 FloatArray = npt.NDArray[np.float64]
 
 SCALE_WINDOW_DAYS = 28
-"""Scale = mean demand per in-stock day over the last four weeks: short enough to follow a trend, long enough to be calm."""
+"""Scale = mean demand per in-stock day of the last four weeks: short enough to follow a trend, long enough to be calm."""
 
 DAYS_PER_YEAR = 364
 """A year in whole weeks, so that last year's value has the same weekday."""
 
 _LAG = re.compile(r"units_lag_(\d+)")
-_WINDOW = re.compile(r"(units_sum|units_mean|units_sd|active_periods|in_stock_units)__(\d+)")
+_WINDOW = re.compile(r"(units_sum|units_sd|active_periods|in_stock_units)__(\d+)")
 
 
 @dataclass(frozen=True)

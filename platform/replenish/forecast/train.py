@@ -34,6 +34,7 @@ class ModelCard:
     columns: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
+        """The card as plain JSON values."""
         return asdict(self) | {"trained_at": self.trained_at.isoformat(), "columns": list(self.columns)}
 
 
@@ -46,7 +47,7 @@ class TrainedModel:
 
 
 def train_model(
-    inputs: ForecastInputs, profile: ForecastProfile, origin: date, *, num_threads: int = 2
+    inputs: ForecastInputs, profile: ForecastProfile, origin: date, *, num_threads: int = 1
 ) -> TrainedModel:
     """Fit every block and target on all training origins before `origin`.
 
