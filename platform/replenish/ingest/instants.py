@@ -59,7 +59,8 @@ def instants_of(
     text = column if column.dtype == pl.String() else column.cast(pl.String())
     if any("%z" in f or "%:z" in f for f in formats):
         return _with_offset(text, zone, formats)
-    naive = _parsed(text, formats or ISO_FORMATS, pl.Datetime("us"))
+    naive_type = pl.Datetime("us")
+    naive = _parsed(text, formats or _likely_first(ISO_FORMATS, text, naive_type), naive_type)
     instants = _localized(naive, zone)
     if formats:
         return instants
@@ -80,7 +81,7 @@ def knowledge_dates(known: pl.Series, zone: str, cutoff: time) -> pl.Series:
 
 
 def _day_cuts(instants: pl.Series, zone: str, wall: time) -> tuple[pl.Series, pl.Series]:
-    """The days near the instants and, as microseconds, when it is `wall` in the zone: one instant a day, not one a row."""
+    """The days near the instants and when it is `wall` in the zone, in microseconds: one instant a day, not a row."""
     days = instants.dt.date().unique().drop_nulls()
     # Any date asked for lies between two days before and two days after the UTC date, whatever the zone.
     near = pl.concat([days.dt.offset_by(f"{shift}d") for shift in range(-2, 3)]).unique().sort()
@@ -100,7 +101,7 @@ def _dates_at(days: pl.Series, places: pl.Series, instants: pl.Series) -> pl.Ser
 
 def _with_offset(text: pl.Series, zone: str, formats: tuple[str, ...]) -> pl.Series:
     readable = text.str.strip_chars().str.replace("Z$", "+00:00")
-    instants = _parsed(readable, formats or OFFSET_FORMATS, INSTANT)
+    instants = _parsed(readable, formats or _likely_first(OFFSET_FORMATS, readable, INSTANT), INSTANT)
     written = text.to_frame("text").select(pl.col("text").str.extract(_OFFSET, 1))["text"]
     sign = pl.when(written.str.starts_with("-")).then(-1).otherwise(1)
     minutes = pl.select(
@@ -121,28 +122,22 @@ def _with_offset(text: pl.Series, zone: str, formats: tuple[str, ...]) -> pl.Ser
 
 
 def _parsed(text: pl.Series, formats: tuple[str, ...], dtype: pl.Datetime) -> pl.Series:
-    """Each format in turn on what is still unread; those that read none of the first values come last."""
-    sample = text.drop_nulls().head(_SAMPLE)
-    ranked = (
-        sorted(formats, key=lambda f: _strptime(sample, f, dtype).null_count() == sample.len())
-        if len(formats) > 1
-        else formats
-    )
-    # Formats that declare an order keep it among themselves: sorting is stable.
-    values = pl.repeat(None, text.len(), dtype=dtype, eager=True).alias(text.name)
-    open_rows = text.is_not_null().arg_true()
-    for text_format in ranked:
-        if open_rows.is_empty():
+    """Each format in turn on what is still unread."""
+    values = _strptime(text, formats[0], dtype)
+    for text_format in formats[1:]:
+        unread = (values.is_null() & text.is_not_null()).arg_true()
+        if unread.is_empty():
             break
-        read = _strptime(text.gather(open_rows) if open_rows.len() < text.len() else text, text_format, dtype)
-        found = read.is_not_null()
-        values = (
-            read
-            if found.all() and open_rows.len() == text.len()
-            else values.scatter(open_rows.filter(found), read.filter(found))
-        )
-        open_rows = open_rows.filter(~found)
+        values = values.scatter(unread, _strptime(text.gather(unread), text_format, dtype))
     return values
+
+
+def _likely_first(formats: tuple[str, ...], text: pl.Series, dtype: pl.Datetime) -> tuple[str, ...]:
+    """Formats of which no text fits two, the one of the first values in front: most columns have only one."""
+    sample = text.drop_nulls().head(_SAMPLE)
+    fitting = (f for f in formats if _strptime(sample, f, dtype).null_count() < sample.len())
+    first = next(fitting, formats[0])
+    return (first, *(f for f in formats if f != first))
 
 
 def _strptime(text: pl.Series, text_format: str, dtype: pl.Datetime) -> pl.Series:
