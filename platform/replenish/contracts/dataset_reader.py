@@ -38,13 +38,14 @@ from replenish.contracts.dataset import (
 from replenish.contracts.document import YamlNode, read_yaml
 from replenish.contracts.feed_rules import read_cancellation, read_column_rule, read_exclusion, read_row_test
 from replenish.contracts.model import Contract
+from replenish.contracts.profile import PROFILE_FOLDER
 from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
 from replenish.errors import ContractError
 
 FEED_FOLDER = PLATFORM_FOLDER / "feeds"
 DEFAULT_ZONE = "UTC"
 DEFAULT_CUTOFF = time(6, 0)
-DEFAULT_PROFILE = "daily"
+DEFAULT_PROFILE = "demo"
 
 
 def read_dataset(path: Path, contracts: Mapping[str, Contract] | None = None) -> Dataset:
@@ -68,7 +69,7 @@ def read_dataset(path: Path, contracts: Mapping[str, Contract] | None = None) ->
         dataset_id=dataset_id,
         zone=zone,
         cutoff=_time_of_day(top, "cutoff", DEFAULT_CUTOFF),
-        profile=_identifier(top, "profile", DEFAULT_PROFILE),
+        profile=top.choice("profile", sorted(path.stem for path in PROFILE_FOLDER.glob("*.yaml")), DEFAULT_PROFILE),
         origin=_date(top, "origin"),
         feeds=feeds,
         options=_options(top),

@@ -37,7 +37,7 @@ def _file(tmp_path: Path, text: str, name: str = "shop.feed.yaml") -> Path:
 
 def test_a_minimal_file_is_a_data_set_of_one_feed_with_sane_defaults(tmp_path: Path) -> None:
     dataset = read_dataset(_file(tmp_path, MINIMAL))
-    assert (dataset.dataset_id, dataset.zone, dataset.cutoff, dataset.profile) == ("shop", "UTC", time(6), "daily")
+    assert (dataset.dataset_id, dataset.zone, dataset.cutoff, dataset.profile) == ("shop", "UTC", time(6), "demo")
     assert dataset.origin is None
     (feed,) = dataset.feeds
     assert (feed.feed_id, feed.stream, feed.files, feed.zone) == ("shop.sales", "sales", ("till-*.csv",), "UTC")
@@ -110,6 +110,7 @@ def test_a_column_name_with_a_number_sign_is_no_comment() -> None:
         ("columns:", "zone: Mars/Base\ncolumns:", r"zone: is not an IANA time zone: 'Mars/Base'"),
         ("columns:", "cutoff: six\ncolumns:", r"cutoff: must read HH:MM"),
         ("columns:", "origin: 2025-13-01\ncolumns:", r"origin: must read YYYY-MM-DD"),
+        ("columns:", "profile: weakly\ncolumns:", r"profile: must be one of demo, .*did you mean 'weekly'"),
         ("columns:", "profil: weekly\ncolumns:", r"profil: unknown key \(did you mean 'profile'\?\)"),
         ("columns:", "options: {forcast: {}}\ncolumns:", r"options\.forcast: unknown key \(did you mean 'forecast'"),
         (
