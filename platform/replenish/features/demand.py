@@ -70,7 +70,7 @@ def update_feat_demand(
         through: Newest origin to build; None = the newest knowledge date of demand.
 
     Raises:
-        NotApplicable: No demand is known.
+        NotApplicable: No demand is known, or none was at `through`.
         AuditFailed: From `audit`; blocks committed before stay.
     """
     gold = _read_gold(lake, dataset)
@@ -78,6 +78,8 @@ def update_feat_demand(
     if first is None:
         raise NotApplicable("not_applicable: no demand is known", dataset=dataset.dataset_id)
     newest = profile.period_index(through or _newest_knowledge_date(gold.demand))
+    if newest < first:
+        raise NotApplicable("not_applicable: no demand was known then", dataset=dataset.dataset_id, through=through)
     watermark = f"feat_demand:{profile.feature_set_id[:16]}"
     done = lake.app_version(FEAT_DEMAND_TABLE, watermark) if lake.has(FEAT_DEMAND_TABLE) else None
     start = first if done is None else done + 1

@@ -110,6 +110,11 @@ def test_no_demand_is_not_applicable(tmp_path: Path) -> None:
         update_feat_demand(lake, dataset("sales"), PROFILE)
 
 
+def test_an_origin_before_the_first_sale_is_not_applicable(lake: DeltaLake) -> None:
+    with pytest.raises(NotApplicable, match="no demand was known then"):
+        update_feat_demand(lake, dataset("sales"), PROFILE, through=day(0))
+
+
 def supply(rows: list[tuple[str | None, str, int | None, str, int, int]]) -> pl.DataFrame:
     """Received lines from (supplier, location, days, flag, known day, sign)."""
     table = [("received", s, place, days, flag, day(k), sign) for s, place, days, flag, k, sign in rows]
