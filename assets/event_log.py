@@ -1,8 +1,8 @@
 """Ingest: what the sources deliver (`feed_<stream>`) and the one log it enters through (`event_log`).
 
-`feed_<stream>` are external assets: Dagster never runs them, the file door reports them whenever a file brought accepted
-rows. Dagster judges freshness by the last materialization, so theirs, and only theirs, follows the arrival of data: a
-daily run keeps every other asset green although a feed has stopped.
+`feed_<stream>` are external assets: Dagster never runs them, the file door reports them whenever a file brought
+accepted rows. Dagster judges freshness by the last materialization, so theirs, and only theirs, follows the arrival of
+data: a daily run keeps every other asset green although a feed has stopped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ def build_event_log(contracts: dict[str, Contract]) -> dg.AssetsDefinition:
 
     @dg.asset(
         deps=[feed_key(stream) for stream in contracts],
-        description="The journal: one record per offered file, dead letters with their reasons; the same file twice is one.",
+        description="The journal: one record per offered file, dead letters with reasons; the same file twice is one.",
         check_specs=[
             dg.AssetCheckSpec(
                 CONSERVATION_CHECK,

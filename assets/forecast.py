@@ -72,7 +72,7 @@ def forecast_model(
 
 @dg.asset(
     deps=["feat_demand", "forecast_model"],
-    description="Mean and quantiles of demand per series and step, with the model, feature set and mode they came from.",
+    description="Mean and quantiles of demand per series and step; each row names its model, feature set and mode.",
     check_specs=gate_specs("forecast_demand"),
     pool="inference",
     **origin_settings("forecast", tier="gold", kinds={"delta", "lightgbm"}),

@@ -1,7 +1,7 @@
 """The gate every table passes before its commit: pandera finds the faults, Dagster shows them, nothing is written.
 
-A check that runs after the write comes too late: the materialization is on record and counts as fresh. So the check is the
-`audit` callback of the writing function; where it fails, the run reports a failed check and stops before the commit.
+A check that runs after the write comes too late: the materialization is on record and counts as fresh. So the check is
+the `audit` callback of the writing function; where it fails, the run reports a failed check, and nothing is written.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -85,8 +85,8 @@ class SchemaGate:
 def run_gated(asset: str, schema: SchemaSource, work: Callable[[Audit], StageResult]) -> Iterator[Any]:
     """Run `work` behind the gate and yield what Dagster has to know.
 
-    A stage without its inputs materialises with `not_applicable` and its reason; a refused frame yields the failed check
-    and fails the step, so that children do not run.
+    A stage without its inputs materialises with `not_applicable` and its reason; a refused frame yields the failed
+    check and fails the step, so that children do not run.
     """
     gate = SchemaGate(asset, schema)
     try:

@@ -75,13 +75,11 @@ def build_gold(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         # the selected ones reported. Unit tests judge the SQL, not the data, and report by themselves.
         command = ["build", "--exclude-resource-type", "unit_test"]
         build = dbt.cli(command, manifest=manifest, dagster_dbt_translator=TRANSLATOR)
+        selected, checks = context.selected_asset_keys, context.selected_asset_check_keys
         for event in build.stream():
-            if isinstance(event, dg.AssetMaterialization) and event.asset_key in context.selected_asset_keys:
+            if isinstance(event, dg.AssetMaterialization) and event.asset_key in selected:
                 yield model_result(event, lake.open())
-            elif (
-                isinstance(event, dg.AssetCheckEvaluation)
-                and event.asset_check_key in context.selected_asset_check_keys
-            ):
+            elif isinstance(event, dg.AssetCheckEvaluation) and event.asset_check_key in checks:
                 yield test_result(event)
 
     return gold_models
@@ -93,7 +91,7 @@ def model_result(event: dg.AssetMaterialization, lake: DeltaLake) -> dg.Material
     version = lake.version(table)
     if version is None:
         return dg.MaterializeResult(asset_key=event.asset_key, metadata=event.metadata)
-    facts = {
+    facts: dict[str, Any] = {
         "dagster/row_count": lake.row_count(table),
         "dagster/column_schema": frame_columns(lake.schema(table)),
         "delta_version": version,

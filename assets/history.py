@@ -57,7 +57,7 @@ def build_silver(contract: Contract) -> dg.AssetsDefinition:
     @dg.asset(
         name=key,
         deps=[f"bronze_{contract.stream}"],
-        description=f"Versions of every `{contract.stream}` fact: event time, knowledge time, reversals of superseded ones.",
+        description=f"Versions of every `{contract.stream}` fact: when it happened, when it was known, reversals.",
         metadata={"dagster/column_schema": contract_columns(contract, "silver")},
         check_specs=gate_specs(key),
         **_settings(contract),

@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 
 ORIGINS = dg.DailyPartitionsDefinition(start_date="2009-01-01", end_offset=1)
-"""From before the first day of any data set in use; `end_offset` lets a run name today, whose cut-off may have passed."""
+"""From before any data set in use; `end_offset` lets a run name today, whose cut-off may have passed."""
 
 ONE_RUN = dg.BackfillPolicy.single_run()
 """A range of origins is one run: each origin is cheap beside the start of a run."""

@@ -47,7 +47,7 @@ def build_jobs() -> dict[str, Any]:
 
 
 def build_schedules(jobs: dict[str, Any]) -> list[dg.ScheduleDefinition]:
-    """The daily schedule, in the zone and after the cut-off of the data set under the root (UTC where there is none yet)."""
+    """The daily schedule, after the cut-off of the data set under the root (06:00 UTC where there is none yet)."""
     zone, cutoff_minutes = _cutoff()
     minutes = (cutoff_minutes + MINUTES_AFTER_CUTOFF) % (24 * 60)
 

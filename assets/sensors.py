@@ -1,6 +1,6 @@
 """Sensors: new files start a run, drift starts a retraining, late feeds and failed runs raise one alert each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
 
 
 def offered_files(drop: Path, dataset: Dataset, journal: Journal) -> list[list[Any]]:
-    """Name, size and time of every file in the drop folder that a feed wants and the journal has not seen in this state."""
+    """Name, size and time of every file that a feed wants and that the journal has not seen in this state."""
     seen: dict[str, tuple[int, datetime]] = {}
     for record in journal.records():
         if "size_bytes" in record.data:
@@ -54,7 +54,7 @@ def build_file_drop(job: Any) -> dg.SensorDefinition:
         default_status=RUNNING,
         description="Takes in files as they appear in the drop folder.",
     )
-    def file_drop(deployment: DeploymentResource, journal: JournalResource) -> Iterable[Any]:
+    def file_drop(deployment: DeploymentResource, journal: JournalResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
         layout = deployment.layout
         if not layout.dataset_file.exists():
             yield dg.SkipReason("no data set under this root yet")
@@ -77,7 +77,9 @@ def build_drift_retrain(job: Any) -> dg.SensorDefinition:
         default_status=RUNNING,
         description="Asks for a new challenger once per drift episode, with a cool-down between episodes.",
     )
-    def drift_retrain(context: dg.SensorEvaluationContext, lake: LakeResource) -> Iterable[Any]:
+    def drift_retrain(
+        context: dg.SensorEvaluationContext, lake: LakeResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         tables = lake.open()
         if not tables.has(DRIFT_TABLE):
             yield dg.SkipReason("no drift scores yet")
@@ -151,16 +153,9 @@ def build_failure_alerts() -> dg.SensorDefinition:
         description="One alert per failed run.",
     )
     def failure_alerts(context: dg.RunFailureSensorContext, alert_box: AlertBoxResource, clock: ClockResource) -> None:
+        run, message = context.dagster_run, context.failure_event.message or ""
         steps = tuple(event.step_key for event in context.get_step_failure_events() if event.step_key)
-        alert_box.send(
-            run_alert(
-                context.dagster_run.run_id,
-                context.dagster_run.job_name,
-                steps,
-                context.failure_event.message or "",
-                clock.now(),
-            )
-        )
+        alert_box.send(run_alert(run.run_id, run.job_name, steps, message, clock.now()))
 
     return failure_alerts
 

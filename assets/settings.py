@@ -27,8 +27,8 @@ STAGE_OWNERS = {
 """Owner of a stage's assets; assets of one stream belong to the owner of its contract."""
 
 TIER_HOURS = {"gold": (30.0, 54.0), "silver": (78.0, 174.0), "bronze": (750.0, 1470.0)}
-"""Hours to warning and failure of derived assets. Gold: one missed daily run warns, two fail; silver: a long week-end, a
-week; bronze: a month, two."""
+"""Hours to warning and failure of derived assets. Gold: one missed daily run warns, two fail; silver: a long
+week-end, a week; bronze: a month, two."""
 
 
 def freshness_after(warn_hours: float, fail_hours: float) -> dg.FreshnessPolicy:

@@ -5,6 +5,7 @@ profile decides how many lags and quantiles there are. pandera is imported when 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -76,6 +77,16 @@ def decision_schema() -> Any:
     )
 
 
+def policy_levels_schema() -> Any:
+    """`forecasts/policy_levels`: one level per past origin and series, in whole units."""
+    return _schema(
+        "forecasts/policy_levels",
+        {**ORIGIN, **SERIES, "base_stock_level_units": None},
+        at_least={"base_stock_level_units": 0},
+        unique=("origin_date", "sku_id", "location_id"),
+    )
+
+
 def outcome_schema() -> Any:
     """`outcomes/service`: one row per method, origin, series and day; stock and lost units are never negative."""
     columns = {**ORIGIN, **SERIES, "event_date": pl.Date(), "method": pl.String()}
@@ -91,7 +102,7 @@ def outcome_schema() -> Any:
 def quantiles_rise(frame: pl.DataFrame) -> bool:
     """Whether in every row the `q*_milli` columns rise with their level."""
     names = sorted((c for c in frame.columns if c.startswith("q") and c.endswith("_milli")), key=_level_of)
-    pairs = [pl.col(low) <= pl.col(high) for low, high in zip(names, names[1:], strict=False)]
+    pairs = [pl.col(low) <= pl.col(high) for low, high in pairwise(names)]
     return not pairs or bool(frame.select(pl.all_horizontal(pairs).fill_null(True).all()).item())
 
 
