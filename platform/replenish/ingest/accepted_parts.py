@@ -75,7 +75,7 @@ def write_part(rows: pl.DataFrame, contract: Contract, bucket: str, name: str, a
     # A part is read whole, a few times: statistics would serve nobody, and level 1 costs no more than lz4.
     rows.select(*contract.bronze_schema).write_parquet(path, compression="zstd", compression_level=1, statistics=False)
     sync_file(path)
-    # Every level each time: a folder may be left over from an attempt that a power cut ended before its parent was safe.
+    # Every level each time: a power cut may have ended an attempt between making a folder and making it safe.
     for level in (folder, folder.parent, accepted):
         sync_folder(level)
     return AcceptedPart(path.relative_to(accepted).as_posix(), bucket, rows.height, days_mask(rows))
