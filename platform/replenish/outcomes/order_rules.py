@@ -50,7 +50,7 @@ def seasonal_naive_levels(
     order_quantity: np.ndarray,
     *,
     season_days: int,
-    cycle_service_level: float,
+    cycle_service_level: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Levels (s, S) of the baseline as known at the end of `history`, each (n_series,), int64 units.
 
@@ -64,7 +64,8 @@ def seasonal_naive_levels(
         review_days: Time between order chances [days], (n_series,).
         order_quantity: Units between s and S, (n_series,), >= 0.
         season_days: Length of the season that is repeated [days].
-        cycle_service_level: Probability of no stock-out in a cycle that the safety stock aims at, in (0, 1).
+        cycle_service_level: Probability of no stock-out in a cycle that the safety stock aims at, (n_series,), each in
+            (0, 1).
 
     Raises:
         OutOfRange: The history is shorter than two seasons, or the service level lies outside (0, 1).
@@ -72,13 +73,15 @@ def seasonal_naive_levels(
     Source: Silver, Pyke and Thomas, Inventory and Production Management in Supply Chains, chapter 7 (variance of
     demand over a random interval: E[L] var(D) + E[D]^2 var(L)).
     """
-    if len(history) < 2 * season_days or not 0 < cycle_service_level < 1:
+    is_probability = (cycle_service_level > 0) & (cycle_service_level < 1)
+    if len(history) < 2 * season_days or not is_probability.all():
         raise OutOfRange("the baseline needs two seasons of history and a service level in (0, 1)", n_days=len(history))
     daily = history[-season_days:].sum(axis=0) / season_days
     error = (history[season_days:] - history[:-season_days]).astype(np.float64)
     variance = (error**2).mean(axis=0)
     protection = lead_mean_days + review_days
     deviation = np.sqrt(protection * variance + daily**2 * lead_sd_days**2)
-    s = daily * protection + NormalDist().inv_cdf(cycle_service_level) * deviation
+    z = np.array([NormalDist().inv_cdf(level) for level in cycle_service_level.tolist()])
+    s = daily * protection + z * deviation
     reorder_point = np.maximum(np.ceil(s), 0).astype(np.int64)
     return reorder_point, reorder_point + np.maximum(np.ceil(order_quantity), 1).astype(np.int64)

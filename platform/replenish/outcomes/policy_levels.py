@@ -24,7 +24,8 @@ def read_policy_levels(lake: DeltaLake, origin: date, options: ServiceOptions) -
     quantile at or above the target `cycle_service_level`.
 
     Returns:
-        (origin_date, sku_id, location_id), one row each, sorted, with int64 `base_stock_level_units`.
+        (origin_date, sku_id, location_id), one row each, sorted, with int64 `base_stock_level_units` and the
+        `critical_ratio` each level was made for (the option's target where the table does not say).
     """
     first = origin - timedelta(days=options.n_days)
     for table in (POLICY_LEVEL_TABLE, PROTECTION_DEMAND_TABLE):
@@ -35,7 +36,9 @@ def read_policy_levels(lake: DeltaLake, origin: date, options: ServiceOptions) -
             rows = _at_target(rows, options.cycle_service_level)
         if rows.height and min(rows["origin_date"].to_list()) <= origin - timedelta(days=MIN_LEVEL_DAYS):
             level = pl.col("base_stock_level_units").cast(pl.Float64).ceil().cast(pl.Int64)
-            return rows.select("origin_date", *SERIES_KEY, level).sort("origin_date", *SERIES_KEY)
+            said = pl.col("critical_ratio") if "critical_ratio" in rows.columns else pl.lit(None, dtype=pl.Float64)
+            ratio = said.fill_null(options.cycle_service_level).alias("critical_ratio")
+            return rows.select("origin_date", *SERIES_KEY, level, ratio).sort("origin_date", *SERIES_KEY)
     return None
 
 

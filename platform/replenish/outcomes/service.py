@@ -197,10 +197,20 @@ def _our_rule(window: _Window, levels: pl.DataFrame, is_review_day: np.ndarray) 
     return base_stock_rule(level, is_review_day & (level >= 0), window.series.pack_size, window.series.min_order)
 
 
+def _targets(window: _Window) -> np.ndarray:
+    """What the baseline aims at: the ratio of our newest level of the series, so that both rules want the same."""
+    target = np.full(window.series.n_series, window.options.cycle_service_level)
+    if window.levels is not None:
+        newest = window.levels.group_by(SERIES_KEY, maintain_order=True).last().join(window.series.frame, on=SERIES_KEY)
+        target[newest["series"].to_numpy()] = newest["critical_ratio"].to_numpy()
+    return target
+
+
 def _baseline_rule(window: _Window, is_review_day: np.ndarray) -> OrderRule:
-    """(s, S) per day from what was known on that day."""
+    """(s, S) per review day from what was known on that day."""
     options, series = window.options, window.series
     shape = (len(window.dates), series.n_series)
+    target = _targets(window)
     reorder_point, order_up_to = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     for i, day in enumerate(window.dates):
         if not (is_review_day[i].any() or i == 0):
@@ -219,6 +229,6 @@ def _baseline_rule(window: _Window, is_review_day: np.ndarray) -> OrderRule:
             series.review_days,
             quantity,
             season_days=SEASON_DAYS,
-            cycle_service_level=options.cycle_service_level,
+            cycle_service_level=target,
         )
     return OrderRule(reorder_point, order_up_to, is_review_day, series.pack_size, series.min_order)

@@ -17,7 +17,7 @@ def levels(history: np.ndarray, **changes) -> tuple[int, int]:
         "review_days": np.array([2]),
         "order_quantity": np.array([10.0]),
         "season_days": 7,
-        "cycle_service_level": 0.95,
+        "cycle_service_level": np.array([0.95]),
     } | changes
     s, up_to = seasonal_naive_levels(history, **arguments)
     return int(s[0]), int(up_to[0])
@@ -56,12 +56,18 @@ def test_safety_stock_grows_with_errors_lead_time_variance_and_target():
     assert levels(wild)[0] > levels(calm)[0] == 20
     # sd = daily mean x sd of the lead time = 8; z(0.95) = 1.645: 20 + 13.16.
     assert levels(calm, lead_sd_days=np.array([2.0]))[0] == 34
-    assert levels(wild, cycle_service_level=0.99)[0] > levels(wild)[0]
+    assert levels(wild, cycle_service_level=np.array([0.99]))[0] > levels(wild)[0]
 
 
 def test_two_seasons_of_history_are_needed():
     with pytest.raises(OutOfRange):
         levels(np.ones((13, 1), dtype=int))
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, float("nan")])
+def test_a_target_that_is_no_probability_is_refused(target):
+    with pytest.raises(OutOfRange):
+        levels(np.ones((28, 1), dtype=int), cycle_service_level=np.array([target]))
 
 
 def test_an_empty_shelf_raises_demand_to_the_usual_and_never_lowers_it():

@@ -152,6 +152,19 @@ def test_past_forecasts_give_our_levels_where_none_were_written(lake, world, dat
     assert_frame_equal(update_service(lake, dataset, ORIGIN).summary, written)
 
 
+def test_the_baseline_aims_at_the_ratio_our_levels_were_made_for(lake, world, dataset):
+    write_levels(lake, world, 60)
+    fill_rates = []
+    for ratio in (0.5, 0.99):
+        levels = lake.read("forecasts/policy_levels").with_columns(critical_ratio=pl.lit(ratio))
+        lake.overwrite("forecasts/policy_levels", levels)
+        ours, baseline = update_service(lake, dataset, ORIGIN).summary["fill_rate"].to_list()
+        fill_rates.append((ours, baseline))
+    (ours_low, baseline_low), (ours_high, baseline_high) = fill_rates
+    assert ours_low == ours_high
+    assert baseline_low < baseline_high
+
+
 def test_levels_of_the_last_days_only_are_too_few_to_judge(lake, world, dataset):
     write_levels(lake, world, 60)
     levels = lake.read("forecasts/policy_levels")
