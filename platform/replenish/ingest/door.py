@@ -55,8 +55,7 @@ def ingest_folder(
         now: Arrival of the files, with an offset.
         progress: Told the name of each file before it is read.
     """
-    files = [folder] if folder.is_file() else sorted(p for p in folder.iterdir() if p.is_file())
-    files = [path for path in files if not path.name.startswith(".")]
+    files = [path for path in _files_of(folder) if not path.name.startswith(".")]
     index = PartIndex(journal)
     verdicts: list[FileVerdict] = []
     unsettled: list[str] = []
@@ -72,6 +71,13 @@ def ingest_folder(
             unsettled.append(path.name)
     matched = {path for path, _ in offers}
     return IngestReport(tuple(verdicts), tuple(p.name for p in files if p not in matched), tuple(unsettled))
+
+
+def _files_of(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    # A drop folder that nobody has made yet holds no files.
+    return sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
 
 
 def _offers(files: list[Path], dataset: Dataset, contracts: Mapping[str, Contract]) -> Iterator[tuple[Path, Feed]]:

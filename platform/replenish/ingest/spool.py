@@ -12,10 +12,11 @@ WHOLE_STREAM = "all"
 
 
 class RowSpool:
-    """Frames collected per bucket; what exceeds `ROWS_IN_MEMORY` rows lies in Arrow files under `folder`."""
+    """Frames collected per bucket; what exceeds `rows_in_memory` lies in Arrow files under `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
         self._folder = folder
+        self._rows_in_memory = rows_in_memory
         self._frames: dict[str, list[pl.DataFrame]] = {}
         self._files: dict[str, list[Path]] = {}
         self._rows_held = 0
@@ -27,7 +28,7 @@ class RowSpool:
             return
         self._frames.setdefault(bucket, []).append(frame)
         self._rows_held += frame.height
-        if self._rows_held > ROWS_IN_MEMORY:
+        if self._rows_held > self._rows_in_memory:
             self._spill()
 
     def buckets(self) -> list[str]:

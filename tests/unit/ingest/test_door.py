@@ -28,6 +28,12 @@ def test_files_go_to_their_feeds_in_name_order_and_others_are_named(tmp_path: Pa
     assert report.total("offered") == report.total("accepted") == 2
 
 
+def test_a_folder_that_is_not_there_yet_holds_no_files(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.layout.drop.rmdir()
+    assert shop.ingest().files == ()
+
+
 def test_a_second_look_at_a_folder_changes_nothing(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     (shop.layout.drop / "sales-a.csv").write_text(csv([line()]))
