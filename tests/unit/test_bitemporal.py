@@ -118,7 +118,7 @@ SPINE = pl.DataFrame(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(histories)
 def test_the_state_log_gives_the_latest_value_known_at_every_instant(raw: list[Step]) -> None:
     steps = applied(raw)
@@ -128,7 +128,7 @@ def test_the_state_log_gives_the_latest_value_known_at_every_instant(raw: list[S
     assert found["value"].to_list() == [expected_value(steps, sku, n) for sku, _, n in SPINE.rows()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(histories, st.integers(1, 5))
 def test_a_planned_value_is_the_one_in_force_at_the_step_and_known_at_the_origin(raw: list[Step], step: int) -> None:
     steps = applied(raw)
@@ -138,7 +138,7 @@ def test_a_planned_value_is_the_one_in_force_at_the_step_and_known_at_the_origin
     assert found["value"].to_list() == [expected_value(steps, sku, n, step - 1) for sku, _, n in SPINE.rows()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(histories, st.integers(-1, 9))
 def test_live_versions_are_the_facts_known_and_not_taken_back(raw: list[Step], at: int) -> None:
     steps = applied(raw)
@@ -147,7 +147,7 @@ def test_live_versions_are_the_facts_known_and_not_taken_back(raw: list[Step], a
     assert live.select(*FACT, "value").rows() == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(histories, st.integers(0, 9))
 def test_what_becomes_known_later_never_changes_an_earlier_view(raw: list[Step], at: int) -> None:
     steps = applied(raw)

@@ -133,7 +133,7 @@ def latest(facts: list[tuple[str, int, int, int]], sku: str, origin: int, event:
     return newest[max(newest)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(worlds)
 def test_daily_features_equal_those_computed_one_by_one(world: World) -> None:
     rows = {(r["sku_id"], r["origin_date"]): r for r in features_of(world.gold(), DAILY, daily_origins()).to_dicts()}
@@ -166,7 +166,7 @@ def test_daily_features_equal_those_computed_one_by_one(world: World) -> None:
     assert not rows
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(worlds)
 def test_weekly_features_are_sums_of_what_each_monday_knew(world: World) -> None:
     origins = [day(7 * n) for n in range(6)]
@@ -183,7 +183,7 @@ def test_weekly_features_are_sums_of_what_each_monday_knew(world: World) -> None
         )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(worlds, st.integers(0, 30), st.sampled_from([DAILY, WEEKLY]))
 def test_nothing_known_after_an_origin_moves_its_features(world: World, at: int, profile: ForecastProfile) -> None:
     origins = [d for d in daily_origins(at) if profile.origin_at_or_before(d) == d]
