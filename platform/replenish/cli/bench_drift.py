@@ -1,12 +1,13 @@
 """The drift study: how often a shift of demand is noticed in time, and how often a quiet world raises a false alarm.
 
-Worlds are the built-in retailer's, with promotions, seasons, stock-outs and late records; the forecast is the mean of
-the same weekday of four weeks, which knows no promotions: a better forecast only makes the task easier.
+Worlds are the built-in retailer's, with promotions, seasons, stock-outs and late records. The forecast is the simplest
+that knows what is planned: each item's mean of four weeks, times the weekday's and the promotion's usual effect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, time, timedelta
 
 import numpy as np
@@ -27,7 +28,10 @@ SHIFT_DAY = 380
 QUIET_STUDY_DAYS = 30
 WITHIN_DAYS = 3
 CUTOFF = time(6)
-WEEKS = 4
+LEVEL_DAYS = 28
+EFFECT_DAYS = 112
+"""Days whose mean is an item's level, and days from which weekday and promotion effects are taken."""
+
 WARM_UP_DAYS = 62
 """Days scored before the counted ones, so that every score is scaled by a whole history."""
 
@@ -44,38 +48,59 @@ def first_look_sales(world: World) -> pl.DataFrame:
     return newest.group_by("article", "store", "sale_date").agg(pl.col("qty").cast(pl.Int64).sum().alias("units"))
 
 
-def category_matrices(world: World) -> dict[str, NDArray[np.float64]]:
-    """First-look units per category, shape (n_series, n_days), days from the world's first."""
+@dataclass(frozen=True)
+class CategoryDays:
+    """One category: first-look units and planned promotions, both of shape (n_series, n_days) from the first day."""
+
+    units: NDArray[np.float64]
+    is_promotion: NDArray[np.bool_]
+
+
+def category_days(world: World) -> dict[str, CategoryDays]:
+    """Every category of a world, series sorted by article and store."""
     plan = world.plan
-    sales = first_look_sales(world)
+    days = world.truth.select(
+        pl.col("sku_id").alias("article"),
+        pl.col("location_id").alias("store"),
+        pl.col("event_date").alias("sale_date"),
+        # Promotions are planned, so the forecast may know them; nothing else of the hidden truth is used.
+        "is_promotion",
+    )
     categories = world.reference["products"].select("article", "category")
-    series = sales.select("article", "store").unique().sort("article", "store").join(categories, on="article")
-    matrices = {}
-    for (category,), group in series.group_by("category", maintain_order=True):
-        numbered = group.with_row_index("row")
-        cells = sales.join(numbered, on=["article", "store"])
-        days = (cells["sale_date"] - pl.Series([plan.first_date])).dt.total_days().to_numpy()
-        matrix = np.zeros((numbered.height, plan.n_world_days))
-        within = days < plan.n_world_days
-        matrix[cells["row"].to_numpy()[within], days[within]] = cells["units"].to_numpy()[within]
-        matrices[str(category)] = matrix
-    return dict(sorted(matrices.items()))
+    rows = days.join(first_look_sales(world), on=["article", "store", "sale_date"], how="left").join(
+        categories, on="article"
+    )
+    found = {}
+    for (category,), group in rows.sort("article", "store", "sale_date").group_by("category", maintain_order=True):
+        shape = (-1, plan.n_world_days)
+        units = group["units"].fill_null(0).to_numpy().astype(np.float64).reshape(shape)
+        found[str(category)] = CategoryDays(units, group["is_promotion"].to_numpy().reshape(shape))
+    return dict(sorted(found.items()))
 
 
-def same_weekday_mean(actual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of the same weekday of the last four weeks, shape as `actual`; NaN in the first four weeks."""
-    forecast = np.full(actual.shape, np.nan)
-    for day in range(7 * WEEKS, actual.shape[1]):
-        forecast[:, day] = actual[:, day - 7 * WEEKS : day : 7].mean(axis=1)
+def planned_mean(days: CategoryDays) -> NDArray[np.float64]:
+    """Forecast of every day from the days before it, shape as the units; NaN before there is history enough."""
+    forecast = np.full(days.units.shape, np.nan)
+    for day in range(EFFECT_DAYS, days.units.shape[1]):
+        seen = slice(day - EFFECT_DAYS, day)
+        units, promoted = days.units[:, seen], days.is_promotion[:, seen]
+        plain = (units * ~promoted).sum(axis=1, keepdims=True) / np.maximum((~promoted).sum(axis=1, keepdims=True), 1)
+        uplift = max((units * promoted).sum(), 1.0) / max((plain * promoted).sum(), 1.0)
+        adjusted = np.where(promoted, units / uplift, units)
+        totals = adjusted.sum(axis=0)
+        # Whole weeks, so every seventh day back from the end is the forecast day's weekday.
+        weekday = totals[::7].mean() / max(totals.mean(), 1e-9)
+        level = adjusted[:, -LEVEL_DAYS:].mean(axis=1)
+        forecast[:, day] = level * weekday * np.where(days.is_promotion[:, day], uplift, 1.0)
     return forecast
 
 
 def world_episodes(world: World, first_day: int, last_day: int) -> tuple[DriftEpisode, ...]:
     """Drift episodes of the days from `first_day` to `last_day` (inclusive), each judged on the morning after."""
     rows = []
-    for category, actual in category_matrices(world).items():
-        window = slice(first_day - WARM_UP_DAYS, last_day + 1)
-        scores = score_errors(actual[:, window], same_weekday_mean(actual)[:, window])
+    window = slice(first_day - WARM_UP_DAYS, last_day + 1)
+    for category, days in category_days(world).items():
+        scores = score_errors(days.units[:, window], planned_mean(days)[:, window])
         for day in range(first_day, last_day + 1):
             origin = world.plan.first_date + timedelta(days=day + 1)
             rows.append((origin, "error", category, bool(scores.is_breach[day - first_day + WARM_UP_DAYS])))

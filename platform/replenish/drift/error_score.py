@@ -17,7 +17,7 @@ from replenish.errors import OutOfRange
 WINDOW_PERIODS = 3
 """Errors are summed over so many periods: one is too noisy for a shift by half, a week would answer too late."""
 
-CLIP = 4.0
+CLIP = 3.0
 """Largest weight of one series, in Poisson deviations."""
 
 HISTORY_PERIODS = 56
@@ -26,7 +26,7 @@ PRIOR_PERIODS = 28
 """The scale starts as if sums of this deviation had been seen for so many periods: retail demand varies about half as
 much again as Poisson says. With history the data speak."""
 
-ERROR_THRESHOLD = 3.75
+ERROR_THRESHOLD = 3.7
 """Chosen with `replenish bench drift`: demand x 1.5 in one of three categories is seen within three days in at least
 19 of 20 worlds, and 20 worlds x 30 quiet days bring at most one false alarm (seeds other than the reported ones)."""
 

@@ -89,7 +89,8 @@ def put_forecast(lake: DeltaLake, mean: float, sd: float, *, mode: str = "champi
         {
             "origin_date": origin, "sku_id": s, "location_id": p, "quantile_level": q,
             "units_milli": round(1000 * max(NormalDist(mean, sd).inv_cdf(q), 0)), "mean_milli": round(1000 * mean),
-            "protection_days_mean": 10.0, "protection_days_max": 14, "horizon_ok": True, "model_digest": "m1", "mode": mode,
+            "protection_days_mean": 10.0, "protection_days_max": 14, "horizon_ok": True,
+            "model_digest": "m1", "mode": mode,
         }
         for s, p in ITEMS
         for q in LEVELS
