@@ -57,7 +57,7 @@ def test_nothing_asks_the_clock_or_chance_or_the_environment(module: Module) -> 
         return
     forbidden = re.compile(
         r"^(datetime\.now|datetime\.utcnow|date\.today|datetime\.datetime\.now|time\.time|os\.environ|os\.getenv|"
-        r"random\.\w+|np\.random\.(rand|randn|seed|randint|choice)|pickle\.\w+|eval|exec)"
+        r"random\.\w+|np\.random\.(rand|randn|seed|randint|choice)|pickle\.\w+|(eval|exec)$)"
     )
     wrong = [
         (ast.unparse(node.func), node.lineno)

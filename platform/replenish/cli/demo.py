@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +12,11 @@ import typer
 from rich.console import Console
 
 from replenish.cli.deployment import CHECKOUT, Deployment, default_root, open_deployment, prepare_deployment, root_for
+from replenish.cli.overviews import backtest_overview, lead_time_overview, service_overview, supply_flags
 from replenish.cli.run import run_with_progress
 from replenish.cli.tables import decision_table, feed_counts_table, frame_table, open_console
+from replenish.contracts.dataset_reader import read_dataset
+from replenish.contracts.dataset_writer import write_dataset
 from replenish.contracts.reader import PLATFORM_FOLDER
 from replenish.errors import ContractError
 from replenish.outcomes.retailer import build_world
@@ -21,6 +25,13 @@ from replenish.outcomes.retailer_plan import RetailerPlan
 from replenish.stores.layout import RootLayout
 
 LARGEST_ORDERS = 10
+OVERVIEWS: tuple[tuple[str, str, Callable[[pl.DataFrame], pl.DataFrame]], ...] = (
+    ("gold/fct_supply", "Received order lines by lead-time flag", supply_flags),
+    ("features/lead_time", "Lead times by supplier [days]", lead_time_overview),
+    ("forecasts/backtest_summary", "Backtest, all steps; ratios to seasonal naive", backtest_overview),
+    ("forecasts/hierarchy_scores", "WRMSSE by level of the hierarchy", lambda frame: frame),
+    ("outcomes/service_summary", "Simulated service and cost, beside (s,S) on seasonal naive", service_overview),
+)
 
 
 def lay_out_retailer(root: Path, plan: RetailerPlan) -> RootLayout:
@@ -28,8 +39,7 @@ def lay_out_retailer(root: Path, plan: RetailerPlan) -> RootLayout:
     layout = RootLayout(root)
     layout.drop.mkdir(parents=True, exist_ok=True)
     write_world(layout.drop, build_world(plan))
-    feed = (PLATFORM_FOLDER / "feeds" / "retailer.yaml").read_text(encoding="utf-8")
-    layout.dataset_file.write_text(feed, encoding="utf-8")
+    write_dataset(read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml"), layout.dataset_file)
     return layout
 
 
@@ -72,15 +82,11 @@ def print_summary(deployment: Deployment, origin: date, data: Path | None, conso
     """The page at the end of a demo: rows, accuracy, orders, money, and where to look next."""
     console.print(feed_counts_table(deployment.journal))
     lake = deployment.lake
-    for table, title in (
-        ("features/lead_time_summary", "Lead times by supplier [days]"),
-        ("forecasts/backtest_summary", "Backtest: each method's error, and its ratio to seasonal naive"),
-        ("forecasts/hierarchy_scores", "WRMSSE by level"),
-        ("outcomes/service_summary", "Simulated service and cost, beside (s,S) on seasonal naive"),
-    ):
-        console.print(
-            frame_table(title, lake.read(table)) if lake.has(table) else f"{title}: not_applicable for this data set"
-        )
+    for table, title, overview in OVERVIEWS:
+        if lake.has(table):
+            console.print(frame_table(title, overview(lake.read(table))))
+        else:
+            console.print(f"{title}: not_applicable for this data set\n")
     if lake.has("decisions/replenishment"):
         decisions = lake.read("decisions/replenishment").filter(pl.col("origin_date") == origin)
         console.print(

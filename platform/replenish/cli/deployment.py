@@ -10,6 +10,7 @@ from pathlib import Path
 
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.dataset_reader import find_dataset, read_dataset, with_assumptions
+from replenish.contracts.dataset_writer import write_dataset
 from replenish.contracts.model import Contract
 from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
 from replenish.errors import ContractError
@@ -62,7 +63,7 @@ def prepare_deployment(root: Path, data: Path, *, feed: Path | None, assume: Pat
     layout = RootLayout(root)
     source = find_dataset(data, feed)
     layout.drop.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, layout.dataset_file)
+    write_dataset(read_dataset(source), layout.dataset_file)
     if assume is not None:
         shutil.copyfile(assume, root / ASSUMPTIONS_FILE)
     for path in sorted(data.iterdir()) if data.is_dir() else [data]:

@@ -37,3 +37,5 @@ def ingest_files(
         )
     console.print(file_table(report.files))
     console.print(feed_counts_table(deployment.journal))
+    if report.unmatched:
+        console.print(f"[yellow]no feed reads these files[/]: {', '.join(map(str, report.unmatched))}", soft_wrap=True)

@@ -40,7 +40,7 @@ def run_with_progress(layout: RootLayout, *, select: str, origin: date | None, c
         return materialize(layout, select=select, origin=origin, on_step=show)
 
 
-def run_origin(
+def run_one_origin(
     origin: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Origin date; default: the data set's.")
     ] = None,

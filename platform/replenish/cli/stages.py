@@ -1,4 +1,4 @@
-"""The stages in a row, in this process and without Dagster: for benchmarks, studies and tests that want to see the tables.
+"""The stages in a row, in this process and without Dagster: for benchmarks, studies and tests.
 
 `make demo` and production go through Dagster; both call the same domain functions.
 """
@@ -33,7 +33,8 @@ def build_gold_tables(lake: DeltaLake, scratch: Path, *, threads: int = 1) -> No
     dbt = Path(sys.executable).parent / "dbt"
     folder = str(CHECKOUT / "dbt")
     command = [str(dbt), "--no-send-anonymous-usage-stats", "run", "--project-dir", folder, "--profiles-dir", folder]
-    command += ["--threads", str(threads), "--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
+    command += ["--threads", str(threads)]
+    command += ["--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
     environment = {**os.environ, LAKE_VARIABLE: str(lake.root)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
