@@ -75,8 +75,9 @@ def _canonical(column: pl.Series) -> pl.Series:
     if isinstance(dtype, pl.Duration | pl.Time):
         return column.cast(pl.Int64)
     if dtype.is_float():
-        # Adding zero turns -0.0 into 0.0; every NaN becomes the same one.
-        return (column.cast(pl.Float64) + 0.0).fill_nan(float("nan"))
+        # -0.0 becomes 0.0 (adding zero would be optimised away), every NaN the same one.
+        wide = column.cast(pl.Float64)
+        return wide.set(wide == 0.0, 0.0).fill_nan(float("nan"))
     if dtype == pl.Null:
         return column.cast(pl.Int64)
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):

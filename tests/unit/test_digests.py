@@ -52,7 +52,7 @@ def test_any_difference_in_content_moves_the_digest(other):
 
 def test_integer_width_time_unit_and_negative_zero_do_not_matter():
     same = FRAME.with_columns(
-        pl.col("units").cast(pl.Int8), pl.col("at").dt.cast_time_unit("ms"), pl.col("share") + 0.0
+        pl.col("units").cast(pl.Int8), pl.col("at").dt.cast_time_unit("ms"), share=pl.Series([0.5, 0.0, None])
     )
     assert table_digest(same, ["id"]) == table_digest(FRAME, ["id"])
 

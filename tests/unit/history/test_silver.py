@@ -323,6 +323,17 @@ def test_what_a_cancellation_cannot_match_is_a_return(tmp_path):
     assert (update.cancellations_partly, update.cancellations_unmatched) == (1, 1)
 
 
+def test_a_cancellation_that_moved_to_another_group_is_not_posted_twice():
+    batches = [
+        [sale(1, 0, key=1, units=1), sale(1, 1, key=101, day=2, known=2, units=1, op="C")],
+        [sale(2, 0, key=101, day=2, known=3, units=2, op="C", customer="d", is_correction=True)],
+        # Known early, so the first group is looked at again; the second is not, though it shares the cancellation.
+        [sale(3, 0, key=2, day=1, known=1, units=1)],
+    ]
+    returns = silver_after(batches, data_set(RULE)).filter(pl.col("posting_kind") == "return")
+    assert returns["units"].to_list() == [2]
+
+
 def test_two_rules_for_one_stream_are_refused(tmp_path):
     other = CancellationRule(RULE.when, ("sku_id",))
     with pytest.raises(ContractError):
