@@ -19,8 +19,8 @@ class ServiceOptions:
     """A quarter of the unit cost a year: capital, space, shrinkage; the textbook middle of 15-35 %."""
     order_cost_cents: int = 20
     """Handling of one line of a combined order."""
-    warm_up_days: int = 14
-    """First days that the summary leaves out: what is on the shelf then was ordered by neither rule."""
+    warm_up_days: int = 21
+    """First days that the summary leaves out: what is sold before the first orders arrive tells nothing."""
     default_review_days: int = 7
     """Where a supplier names no review period."""
     cycle_service_level_bp: int = 9000

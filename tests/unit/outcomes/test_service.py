@@ -211,9 +211,9 @@ def test_what_became_known_after_the_origin_changes_nothing(lake, world, dataset
 
 def test_costs_and_service_of_the_warm_up_stay_out_of_the_summary(lake, dataset):
     summary = update_service(lake, dataset, ORIGIN).summary
-    counted = service(lake).filter(pl.col("event_date") >= ORIGIN - timedelta(days=42))
+    counted = service(lake).filter(pl.col("event_date") >= ORIGIN - timedelta(days=35))
     assert summary["lost_units"].item() == counted["lost_units"].sum()
-    assert summary["n_days"].item() == 42
+    assert summary["n_days"].item() == 35
 
 
 def test_an_audit_that_fails_keeps_everything_out(lake, dataset):
@@ -257,5 +257,5 @@ def test_an_unknown_or_impossible_option_is_refused(lake, dataset, options):
 def test_options_reach_the_simulation(lake, dataset):
     free = replace(dataset, options={"outcomes": {"holding_rate_bp_per_year": 1, "order_cost_cents": 0, "n_days": 28}})
     summary = update_service(lake, free, ORIGIN).summary
-    assert summary["n_days"].item() == 14
+    assert summary["n_days"].item() == 7
     assert summary["order_cost_cents"].item() == 0
