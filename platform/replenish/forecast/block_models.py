@@ -121,6 +121,6 @@ def rising_quantiles(quantiles: Sequence[FloatArray]) -> FloatArray:
 
 def _objective(target: str, profile: ForecastProfile) -> dict[str, Any]:
     if target == MEAN:
-        # Poisson with scale as weight is the likelihood of counts in units; a profile may ask for another objective.
-        return {"objective": profile.lightgbm.get("objective", "poisson")}
+        # Squared error of units over scale. A log link (poisson, tweedie) can run away on bursts of wholesale orders.
+        return {"objective": profile.lightgbm.get("objective", "l2")}
     return {"objective": "quantile", "alpha": float(target[1:])}

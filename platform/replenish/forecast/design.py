@@ -21,7 +21,7 @@ from replenish.forecast.planned_prices import planned_prices
 FloatArray = npt.NDArray[np.float64]
 
 SCALE_WINDOW_DAYS = 28
-"""Scale = mean demand per in-stock day of the last four weeks: short enough to follow a trend, long enough to be calm."""
+"""The scale is the mean of the last four weeks: short enough to follow a trend, long enough to be calm."""
 
 DAYS_PER_YEAR = 364
 """A year in whole weeks, so that last year's value has the same weekday."""

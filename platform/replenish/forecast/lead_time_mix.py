@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +113,7 @@ def _live(lake: DeltaLake, table: str, key: str, as_of: datetime) -> pl.DataFram
     return live.sort(key, "event_time").group_by(key, maintain_order=True).last()
 
 
-def _pairs(frame: pl.DataFrame, key: str, value: str) -> dict[str, object]:
+def _pairs(frame: pl.DataFrame, key: str, value: str) -> dict[str, Any]:
     if frame.is_empty():
         return {}
     return dict(frame.filter(pl.col(value).is_not_null()).select(key, value).iter_rows())

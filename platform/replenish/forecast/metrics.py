@@ -26,7 +26,7 @@ def wape(actual: FloatArray, forecast: FloatArray) -> float:
 def bias(actual: FloatArray, forecast: FloatArray) -> float:
     """Relative bias: sum of (forecast - actual) over the sum of actuals; positive when the forecast is too high.
 
-    Source: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 5.8 (mean error), scaled.
+    Source: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 5.8, scaled.
 
     >>> bias(np.array([10.0, 20.0]), np.array([12.0, 21.0]))
     0.1

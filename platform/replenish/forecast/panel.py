@@ -30,6 +30,7 @@ class DemandPanel:
 
     @property
     def n_periods(self) -> int:
+        """Number of periods, the oldest one being the first with demand of any series."""
         return int(self.units.shape[1])
 
     def period_of(self, day: date) -> int:

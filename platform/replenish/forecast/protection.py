@@ -1,7 +1,7 @@
 """Quantiles of demand summed over the random protection interval: what an order has to cover.
 
-Demand over a fixed length is the forecast sum plus a pooled residual (`residual_pools`); the interval's length is random
-(`lead_time_mix`). The quantile of the mixture is read off its distribution function: nothing is drawn at random.
+Demand over a fixed length is the forecast sum plus a pooled residual (`residual_pools`); the interval's length is
+random (`lead_time_mix`). The quantile of the mixture is read off its distribution function: nothing is drawn at random.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class ModelRegistry:
         return self._pointer()["previous"]
 
     def promote(self, digest: str, *, reason: str, decided_at: str) -> Promotion:
-        """Make a verified model the champion; the old one is kept as `previous`. Promoting the champion changes nothing.
+        """Make a verified model the champion, keep the old one as `previous`; promoting the champion changes nothing.
 
         Args:
             digest: A model in this registry.
