@@ -32,8 +32,9 @@ REFERENCE_PERIODS = 56
 MIN_ROWS = 500
 """With fewer rows on a side the index of equal samples is no longer small beside its threshold."""
 
-KEY_FEATURES = ("units_lag_", "units_mean__", "price_cents", "price_ratio__", "is_promotion", "active_periods__")
-"""Feature names start so: what demand was, what it cost, and whether it was sold at all."""
+WINDOW_FEATURES = ("units_mean__", "units_sd__", "active_periods__", "in_stock_days__", "price_ratio__")
+SINGLE_FEATURES = ("units_lag_1", "price_cents", "is_promotion", "lead_time_mean_days")
+"""What demand was, how it varied, what it cost, whether it could be met. Further lags only say the same again."""
 
 
 def feature_windows(lake: DeltaLake, profile: ForecastProfile, origin: date) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -51,7 +52,7 @@ def feature_windows(lake: DeltaLake, profile: ForecastProfile, origin: date) -> 
 def key_features(frame: pl.DataFrame) -> list[str]:
     """Names of the features whose distribution is watched, sorted."""
     numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric() or dtype == pl.Boolean]
-    return sorted(name for name in numeric if name.startswith(KEY_FEATURES))
+    return sorted(name for name in numeric if name in SINGLE_FEATURES or name.startswith(WINDOW_FEATURES))
 
 
 def psi_scores(reference: pl.DataFrame, current: pl.DataFrame, columns: list[str], signal: str) -> pl.DataFrame:
