@@ -61,6 +61,12 @@ def split_by_month(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
         return []
     if months.min() == months.max():
         return [(_month_name(months[0]), rows)]
+    if months.is_sorted():
+        # Files are mostly written in order of time: then a month is a slice, and no row is copied.
+        lengths = months.rle().struct.unnest()
+        ends = lengths["len"].cum_sum()
+        spans = zip(lengths["value"], ends - lengths["len"], lengths["len"], strict=True)
+        return [(_month_name(month), rows.slice(start, length)) for month, start, length in spans]
     parts = rows.with_columns(months).partition_by("__month", include_key=False, as_dict=True)
     return [(_month_name(month), part) for (month,), part in parts.items()]
 

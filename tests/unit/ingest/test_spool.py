@@ -32,13 +32,14 @@ def test_few_rows_touch_no_disk(tmp_path: Path) -> None:
     assert not (tmp_path / "scratch").exists()
 
 
-def test_months_are_months_of_utc() -> None:
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]], ids=["unsorted", "sorted"])
+def test_months_are_months_of_utc(order: list[int]) -> None:
     instants = [
         datetime(2025, 1, 31, 23, tzinfo=UTC),
         datetime(2025, 2, 1, 0, tzinfo=UTC),
         datetime(2024, 12, 1, tzinfo=UTC),
     ]
-    rows = pl.DataFrame({"event_time": instants, "nr": [1, 2, 3]})
+    rows = pl.DataFrame({"event_time": instants, "nr": [1, 2, 3]})[order]
     assert {month: part["nr"].to_list() for month, part in split_by_month(rows)} == {
         "2025-01": [1],
         "2025-02": [2],
