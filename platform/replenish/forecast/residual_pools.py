@@ -2,11 +2,13 @@
 
 For every length L a path gives one residual of the sum over its first L periods, divided by the root of the forecast
 sum, so that residuals of similar volumes are comparable. Pools are kept by length and volume bin, as quantiles on a
-fixed grid. A stock-out inside the path makes the residual a lower bound: it enters as a right-censored observation.
+fixed grid. On a day with a stock-out what was sold is a lower bound; the day enters with the demand to be expected
+beyond that bound.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date
 
@@ -73,43 +75,54 @@ def build_pools(rows: pl.DataFrame, profile: ForecastProfile, *, method: str, kn
     horizon = profile.horizon_steps
     mine = rows.filter(pl.col("method") == method).sort("origin_date", *SERIES_KEY, "step")
     n_paths = mine.height // horizon
-    actual = mine["actual_units"].to_numpy().reshape(n_paths, horizon).cumsum(axis=1)
+    actual = _uncensored(mine).reshape(n_paths, horizon).cumsum(axis=1)
     forecast = mine["mean_milli"].to_numpy().reshape(n_paths, horizon).cumsum(axis=1) / MILLI
-    is_bound = np.logical_or.accumulate(mine["is_censored"].to_numpy().reshape(n_paths, horizon), axis=1)
     ends = mine.select((pl.col("target_date") + pl.duration(days=profile.period_days)) <= known_at).to_series()
     is_complete = ends.to_numpy().reshape(n_paths, horizon)
     if n_paths == 0 or int(is_complete[:, 0].sum()) < MIN_PATHS:
         raise NotApplicable("too few backtest paths to know the forecast's errors", method=method, known_at=known_at)
     residual = (actual - forecast) / _spread(forecast)
     bounds = _volume_bounds(forecast[:, 0][is_complete[:, 0]])
-    quantiles = np.zeros((horizon, bounds.size + 1, GRID_LEVELS.size))
+    # What a bin takes that has too few paths of its own: the shorter length, or all volumes at length one.
+    fallback = np.quantile(residual[is_complete[:, 0], 0], GRID_LEVELS, method="hazen")
+    quantiles = np.tile(fallback, (horizon, bounds.size + 1, 1))
     for length in range(horizon):
         own_bin = np.searchsorted(bounds, forecast[:, length] / (length + 1), side="right")
         for volume_bin in range(bounds.size + 1):
             chosen = is_complete[:, length] & (own_bin == volume_bin)
             if chosen.sum() >= MIN_PATHS:
-                quantiles[length, volume_bin] = censored_quantiles(residual[chosen, length], is_bound[chosen, length])
+                quantiles[length, volume_bin] = np.quantile(residual[chosen, length], GRID_LEVELS, method="hazen")
             elif length > 0:
                 quantiles[length, volume_bin] = quantiles[length - 1, volume_bin]
     return ResidualPools(quantiles, bounds)
 
 
-def censored_quantiles(values: FloatArray, is_lower_bound: npt.NDArray[np.bool_]) -> FloatArray:
-    """Quantiles at `GRID_LEVELS` of values of which some are only lower bounds.
+def demand_beyond(sold: FloatArray, mean: FloatArray) -> FloatArray:
+    """Demand [units] to be expected on days that sold out, given that it was at least what was sold.
 
-    Mass of a bound is spread over the larger values (the largest one counts as reached, after Efron 1967).
+    Args:
+        sold: Units sold, >= 0.
+        mean: Forecast mean [units]; the deviation is taken as its root, that of a Poisson count.
 
-    Source: Kaplan and Meier, Nonparametric estimation from incomplete observations, JASA 53 (1958), equation 2b.
+    Source: Nahmias, Demand estimation in lost sales inventory systems, Naval Research Logistics 41 (1994): the mean of
+    a normal distribution cut off below.
+
+    >>> demand_beyond(np.array([0.0, 4.0, 9.0]), np.array([4.0, 4.0, 4.0])).round(2)
+    array([4.11, 5.6 , 9.65])
     """
-    order = np.lexsort((is_lower_bound, values))
-    ordered, bound = values[order], is_lower_bound[order].copy()
-    bound[-1] = False
-    at_risk = np.arange(ordered.size, 0, -1)
-    survival = np.cumprod(np.where(bound, 1.0, 1.0 - 1.0 / at_risk))
-    seen, share = ordered[~bound], 1.0 - survival[~bound]
-    # Half a step back: the i-th of n values stands for the level (i - 1/2) / n, as in Hazen's rule.
-    middle = share - np.diff(share, prepend=0.0) / 2
-    return np.interp(GRID_LEVELS, middle, seen)
+    deviation = _spread(mean)
+    # Beyond six deviations the tail is below the resolution of the formula: the sale itself is nearly all there is.
+    place = np.minimum((sold - mean) / deviation, 6.0)
+    density = np.exp(-(place**2) / 2) / math.sqrt(2 * math.pi)
+    tail = np.array([math.erfc(x / math.sqrt(2)) / 2 for x in place])
+    return np.maximum(mean + deviation * density / tail, sold)
+
+
+def _uncensored(rows: pl.DataFrame) -> FloatArray:
+    sold = rows["actual_units"].cast(pl.Float64).to_numpy().copy()
+    is_bound = rows["is_censored"].to_numpy()
+    sold[is_bound] = demand_beyond(sold[is_bound], rows["mean_milli"].to_numpy()[is_bound] / MILLI)
+    return sold
 
 
 def _volume_bounds(volume: FloatArray) -> FloatArray:
