@@ -22,6 +22,8 @@ from resources.environment import environment_name, resources_for
 
 def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.Definitions:
     """Assemble the code location; `resources` replaces entries by key, which is all a test needs."""
+    # First: the dbt project is parsed for the root that the resources name.
+    all_resources = {**resources_for(environment_name()), **(resources or {})}
     contracts = read_contracts()
     manifest = json.loads(prepare_manifest().read_text(encoding="utf-8"))
     jobs = build_jobs()
@@ -44,7 +46,7 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
         sensors=build_sensors(jobs, contracts),
         # Small steps: a process for each would cost more than the work. Training has its own pool and run class.
         executor=dg.in_process_executor,
-        resources={**resources_for(environment_name()), **(resources or {})},
+        resources=all_resources,
     )
 
 

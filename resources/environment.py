@@ -9,7 +9,7 @@ from replenish.control.alerts import read_routes
 from resources.alert_box import AlertBoxResource
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource, claim_root
-from resources.gold import DBT_FOLDER, GoldResource, put_interpreter_on_path
+from resources.gold import DBT_FOLDER, GoldResource, point_dbt_at, put_interpreter_on_path
 from resources.iceberg import IcebergResource
 from resources.journal import JournalResource
 from resources.lake import LakeResource
@@ -46,6 +46,7 @@ def resources_for(environment: str, root: Path | None = None) -> dict[str, objec
     if environment not in ENVIRONMENTS:
         raise dg.DagsterInvariantViolationError(f"REPLENISH_ENV is {environment!r}; known: {', '.join(ENVIRONMENTS)}")
     put_interpreter_on_path()
+    point_dbt_at(root or root_folder())
     folder = str(root or root_folder())
     claim_root(Path(folder), environment)
     return {

@@ -21,6 +21,14 @@ def put_interpreter_on_path() -> None:
         os.environ["PATH"] = os.pathsep.join([folder, *parts])
 
 
+def point_dbt_at(root: Path) -> None:
+    """Let dbt commands of this process work on the lake of a root; dbt takes the folder from its environment.
+
+    Done before the project is parsed as well: a parse under another folder cannot be used again by the commands.
+    """
+    os.environ[LAKE_VARIABLE] = str(RootLayout(root).lake)
+
+
 class GoldResource(DbtCliResource):
     """The dbt command line on the lake of one deployment."""
 
@@ -28,6 +36,5 @@ class GoldResource(DbtCliResource):
 
     def cli(self, args: Any, **options: Any) -> DbtCliInvocation:
         """Start a dbt command that reads and writes this deployment's lake; arguments as for DbtCliResource."""
-        # dbt takes the folder from its environment, which it inherits from this process.
-        os.environ[LAKE_VARIABLE] = str(RootLayout(Path(self.root)).lake)
+        point_dbt_at(Path(self.root))
         return super().cli(args, **options)
