@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
+
+MAX_WAITING = 16
+"""Files forced at a time: a disk takes many waiting requests in one go, and a history load writes a file per day."""
 
 
 def fsync_path(path: Path) -> None:
@@ -30,10 +34,9 @@ def fsync_commit(table: Path, versions: Iterable[int], *, below: Path) -> None:
     log = table / "_delta_log"
     entries = [log / f"{version:020}.json" for version in versions]
     data = [table / unquote(path) for entry in entries for path in _added_paths(entry)]
-    for path in data:
-        fsync_path(path)
-    for folder in sorted({path.parent for path in data} - {table}):
-        fsync_path(folder)
+    with ThreadPoolExecutor(MAX_WAITING) as waiting:
+        list(waiting.map(fsync_path, data))
+        list(waiting.map(fsync_path, sorted({path.parent for path in data} - {table})))
     for entry in entries:
         for path in sorted(log.glob(f"{entry.stem}.*")):
             fsync_path(path)
