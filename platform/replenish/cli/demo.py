@@ -13,12 +13,11 @@ from rich.console import Console
 
 from replenish.cli.deployment import CHECKOUT, Deployment, default_root, open_deployment, prepare_deployment, root_for
 from replenish.cli.overviews import backtest_overview, lead_time_overview, service_overview, supply_flags
-from replenish.cli.run import run_with_progress
+from replenish.cli.run import choose_origin, run_with_progress
 from replenish.cli.tables import decision_table, feed_counts_table, frame_table, open_console
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.dataset_writer import write_dataset
 from replenish.contracts.reader import PLATFORM_FOLDER
-from replenish.errors import ContractError
 from replenish.outcomes.retailer import build_world
 from replenish.outcomes.retailer_files import write_world
 from replenish.outcomes.retailer_plan import RetailerPlan
@@ -71,9 +70,7 @@ def run_demo(
     else:
         prepare_deployment(root, data, feed=feed, assume=assume)
     deployment = open_deployment(root)
-    day = date.fromisoformat(origin) if origin else deployment.dataset.origin
-    if day is None:
-        raise ContractError("this data set names no origin: give one with --origin YYYY-MM-DD")
+    day = choose_origin(deployment, date.fromisoformat(origin) if origin else None, console)
     run_with_progress(deployment.layout, select="*", origin=day, console=console)
     print_summary(deployment, day, data, console)
 

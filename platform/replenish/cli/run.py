@@ -6,13 +6,16 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from replenish.bitemporal import knowledge_date_expr
 from replenish.cli.dagster_process import materialize, serve
-from replenish.cli.deployment import default_root, open_deployment, prepare_deployment, root_for
+from replenish.cli.deployment import Deployment, default_root, open_deployment, prepare_deployment, root_for
 from replenish.cli.tables import open_console
+from replenish.contracts.model import TIMESTAMP
 from replenish.errors import ContractError
 from replenish.stores.layout import RootLayout
 
@@ -40,6 +43,24 @@ def run_with_progress(layout: RootLayout, *, select: str, origin: date | None, c
         return materialize(layout, select=select, origin=origin, on_step=show)
 
 
+def choose_origin(deployment: Deployment, asked: date | None, console: Console) -> date:
+    """The origin to run: the one asked for, else the data set's, else the first one that sees all of the data.
+
+    Raises:
+        ContractError: Nothing was accepted, so there is no origin to choose.
+    """
+    if chosen := asked or deployment.dataset.origin:
+        return chosen
+    run_with_progress(deployment.layout, select="event_log", origin=None, console=console)
+    records = deployment.journal.records(type="replenish.file.accepted")
+    newest = [str(record.data["knowledge_time_max"]) for record in records if record.data.get("knowledge_time_max")]
+    if not newest:
+        raise ContractError("no row was accepted, so there is no origin to run: `replenish status` says why")
+    known = pl.Series("known", [max(map(datetime.fromisoformat, newest))], TIMESTAMP).to_frame()
+    dataset = deployment.dataset
+    return known.select(knowledge_date_expr("known", dataset.zone, dataset.cutoff)).item()
+
+
 def run_one_origin(
     origin: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Origin date; default: the data set's.")
@@ -55,9 +76,7 @@ def run_one_origin(
     if data is not None:
         prepare_deployment(root, data, feed=feed, assume=assume)
     deployment = open_deployment(root)
-    day = origin.date() if origin else deployment.dataset.origin
-    if day is None:
-        raise ContractError("this data set names no origin: give one with --origin YYYY-MM-DD")
+    day = choose_origin(deployment, origin.date() if origin else None, console)
     log = run_with_progress(deployment.layout, select=select, origin=day, console=console)
     console.print(
         f"origin {day} is done. Details: {log}. Next: `replenish decisions list`, `make dev`.", soft_wrap=True
