@@ -6,14 +6,13 @@ from typing import Any
 import dagster as dg
 
 from assets.facts import table_result
-from assets.gate import Audit, StageResult, gate_specs, not_applicable, run_gated
+from assets.gate import WITHOUT_INPUTS, Audit, StageResult, gate_specs, not_applicable, run_gated
 from assets.partitions import origins_of
 from assets.plots import psi_bars
 from assets.settings import origin_settings
 from assets.table_schemas import drift_schema
 from replenish.drift.report import write_evidently_report
 from replenish.drift.scores import score_drift
-from replenish.errors import NotApplicable
 from resources.deployment import DeploymentResource
 from resources.lake import LakeResource
 
@@ -49,7 +48,7 @@ def drift_report(
     origin = origins_of(context)[-1]
     try:
         path = write_evidently_report(lake.open(), deployment.profile(), origin, deployment.layout.reports)
-    except NotApplicable as missing:
+    except WITHOUT_INPUTS as missing:
         return not_applicable("drift_report", str(missing))
     return dg.MaterializeResult(
         metadata={"report": dg.MetadataValue.url(path.as_uri()), "path": dg.MetadataValue.path(str(path))}

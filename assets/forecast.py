@@ -6,12 +6,11 @@ from typing import Any
 import dagster as dg
 
 from assets.facts import table_result
-from assets.gate import Audit, StageResult, as_markdown, gate_specs, not_applicable, run_gated
+from assets.gate import WITHOUT_INPUTS, Audit, StageResult, as_markdown, gate_specs, not_applicable, run_gated
 from assets.partitions import origins_of
 from assets.plots import backtest_plot, forecast_fan
 from assets.settings import origin_settings
 from assets.table_schemas import backtest_schema, forecast_schema, protection_schema
-from replenish.errors import NotApplicable
 from replenish.forecast.backtest import run_backtest
 from replenish.forecast.challenger import train_challenger
 from replenish.forecast.predict import forecast_origin
@@ -65,7 +64,7 @@ def forecast_model(
         card = train_challenger(
             lake.open(), registry.open(), deployment.dataset(), deployment.profile(), origins_of(context)[-1]
         )
-    except NotApplicable as missing:
+    except WITHOUT_INPUTS as missing:
         return not_applicable("forecast_model", str(missing))
     return dg.MaterializeResult(metadata={"card": dg.MetadataValue.json(card.as_json())})
 

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from replenish.errors import AuditFailed, NotApplicable
+from replenish.errors import AuditFailed, NotApplicable, TableMissing
 
 SCHEMA_CHECK = "schema_holds"
 ROWS_CHECK = "has_rows"
@@ -20,6 +20,10 @@ N_CASES_SHOWN = 20
 
 Audit = Callable[[pl.DataFrame], None]
 SchemaSource = Callable[[], Any]
+
+WITHOUT_INPUTS = (NotApplicable, TableMissing)
+"""What a stage raises where this data set has nothing for it: a declared limit, or the table of a stage before it that
+had nothing to do either (one that failed stops its children by itself)."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def run_gated(asset: str, schema: SchemaSource, work: Callable[[Audit], StageRes
     gate = SchemaGate(asset, schema)
     try:
         outcome = work(gate.audit)
-    except NotApplicable as missing:
+    except WITHOUT_INPUTS as missing:
         yield not_applicable(asset, str(missing), [gate.not_applicable(str(missing)), _rows(asset, None)])
     except AuditFailed as refused:
         yield gate.result()
