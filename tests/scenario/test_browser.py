@@ -107,13 +107,16 @@ def test_the_lineage_shows_every_stage(ui, page) -> None:
 
 def test_an_asset_shows_its_plot(ui, page) -> None:
     page.goto(f"{ui}/assets/forecast_demand", timeout=LOOK_MS)
-    page.get_by_text("fan", exact=True).first.wait_for(timeout=LOOK_MS)
+    page.get_by_text("Show Markdown").first.click(timeout=LOOK_MS)
+    plot = page.locator("img[src^='data:image/png']").first
+    plot.wait_for(timeout=LOOK_MS)
+    assert plot.evaluate("image => image.naturalWidth") > 300
     keep(page, "asset_plot.png")
 
 
 def test_the_checks_of_a_table_are_listed(ui, page) -> None:
-    page.goto(f"{ui}/assets/silver_sales?view=checks", timeout=LOOK_MS)
-    page.get_by_text("schema_holds").first.wait_for(timeout=LOOK_MS)
+    page.goto(f"{ui}/assets/silver_sales?view=checks&checkDetail=schema_holds", timeout=LOOK_MS)
+    page.get_by_text("rows_checked").first.wait_for(timeout=LOOK_MS)
     keep(page, "checks.png")
 
 
