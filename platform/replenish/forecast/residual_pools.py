@@ -38,8 +38,8 @@ MIN_PATHS = 20
 class ResidualPools:
     """Standardised residual quantiles, shape (n_lengths, n_bins, n_grid), and the volume limits between the bins.
 
-    `bounds`: mean demand per period [units] between bins, shape (n_bins - 1,). A length without enough paths of its own
-    holds the quantiles of the nearest shorter one.
+    `bounds`: mean demand per period [units] between bins, shape (n_bins - 1,). A bin without enough paths holds the
+    quantiles of all volumes, a length without enough those of the next shorter one.
     """
 
     quantiles: FloatArray
@@ -83,17 +83,16 @@ def build_pools(rows: pl.DataFrame, profile: ForecastProfile, *, method: str, kn
         raise NotApplicable("too few backtest paths to know the forecast's errors", method=method, known_at=known_at)
     residual = (actual - forecast) / _spread(forecast)
     bounds = _volume_bounds(forecast[:, 0][is_complete[:, 0]])
-    # What a bin takes that has too few paths of its own: the shorter length, or all volumes at length one.
-    fallback = np.quantile(residual[is_complete[:, 0], 0], GRID_LEVELS, method="hazen")
-    quantiles = np.tile(fallback, (horizon, bounds.size + 1, 1))
+    quantiles = np.zeros((horizon, bounds.size + 1, GRID_LEVELS.size))
+    every_volume = np.zeros(GRID_LEVELS.size)
     for length in range(horizon):
         own_bin = np.searchsorted(bounds, forecast[:, length] / (length + 1), side="right")
+        if is_complete[:, length].sum() >= MIN_PATHS:
+            every_volume = _hazen(residual[is_complete[:, length], length])
         for volume_bin in range(bounds.size + 1):
             chosen = is_complete[:, length] & (own_bin == volume_bin)
-            if chosen.sum() >= MIN_PATHS:
-                quantiles[length, volume_bin] = np.quantile(residual[chosen, length], GRID_LEVELS, method="hazen")
-            elif length > 0:
-                quantiles[length, volume_bin] = quantiles[length - 1, volume_bin]
+            is_enough = chosen.sum() >= MIN_PATHS
+            quantiles[length, volume_bin] = _hazen(residual[chosen, length]) if is_enough else every_volume
     return ResidualPools(quantiles, bounds)
 
 
@@ -123,6 +122,11 @@ def _uncensored(rows: pl.DataFrame) -> FloatArray:
     is_bound = rows["is_censored"].to_numpy()
     sold[is_bound] = demand_beyond(sold[is_bound], rows["mean_milli"].to_numpy()[is_bound] / MILLI)
     return sold
+
+
+def _hazen(values: FloatArray) -> FloatArray:
+    """Quantiles at `GRID_LEVELS`; the i-th of n values stands for the level (i - 1/2) / n."""
+    return np.quantile(values, GRID_LEVELS, method="hazen")
 
 
 def _volume_bounds(volume: FloatArray) -> FloatArray:

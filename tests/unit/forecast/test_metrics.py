@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replenish.forecast import metrics
@@ -13,6 +13,7 @@ def test_pinball_loss_at_one_half_is_half_the_absolute_error():
     assert metrics.pinball_loss(actual, forecast, 0.5) == pytest.approx(np.abs(actual - forecast).mean() / 2)
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.sampled_from([0.1, 0.25, 0.5, 0.9]))
 def test_the_sample_quantile_has_the_least_pinball_loss_of_all_constants(values, level):
     # Koenker and Bassett (1978): the quantile is the minimiser of the check loss.
@@ -53,6 +54,7 @@ def test_a_series_without_demand_has_no_relative_error():
     assert np.isnan(metrics.rmsse(zero, zero, zero))
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_wape_does_not_depend_on_the_unit_of_measure(values):
     actual = np.array(values, dtype=float) + 1.0
