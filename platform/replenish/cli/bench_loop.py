@@ -56,7 +56,7 @@ def run_loop_bench(
         folder: Where worlds and roots are put for the time of the run; None = the system's temporary folder.
 
     Returns:
-        Named figures: CPU microseconds per line of all stages and of each, peak memory, and their ratios large to small.
+        Named figures: CPU microseconds per line of all stages and of each, peak memory, and ratios large to small.
     """
     figures: Figures = {"repeats": repeats}
     for size, n_lines in (("small", n_small), ("large", n_large)):
