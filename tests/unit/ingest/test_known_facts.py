@@ -94,6 +94,13 @@ def test_facts_of_other_months_and_days_are_found(tmp_path: Path) -> None:
     assert shop.offer(csv([*lines, line("new", time=times[1])])).duplicate == 4
 
 
+def test_a_fact_is_found_in_a_part_of_several_days(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    tenth, eleventh = line("a"), line("b", time="2025-01-11T12:00:00")
+    shop.offer(csv([tenth, eleventh]))
+    assert shop.offer(csv([eleventh, line("c", time="2025-01-12T12:00:00")])).duplicate == 1
+
+
 def test_a_source_without_keys_gets_ids_of_content_and_occurrence(tmp_path: Path) -> None:
     content = ColumnRule(content_of=("time", "article", "qty"), batch=("shop",))
     columns = feed_with().columns | {"sale_id": content, "location_id": ColumnRule(value="ONE")}
