@@ -10,8 +10,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from replenish.control.policy import ReplenishmentPolicy, read_policy
 from replenish.decide.decision_table import DECISION_TABLE
@@ -249,23 +247,3 @@ def test_a_crash_after_the_journal_is_made_good_by_the_next_run(tmp_path: Path) 
 def test_without_a_forecast_the_stage_is_not_applicable(tmp_path: Path) -> None:
     with pytest.raises(NotApplicable):
         decide(small_world(tmp_path), ORIGIN + DAY)
-
-
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 2), st.sampled_from(["champion", "naive"])), max_size=4))
-def test_no_sequence_of_runs_and_late_events_executes_a_slot_twice(
-    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[int, int, str]]
-) -> None:
-    world = small_world(tmp_path_factory.mktemp("slots"))
-    for on_hand, days_later, mode in events:
-        origin = ORIGIN + days_later * DAY
-        put_stock(world.lake, on_hand, ORIGIN - DAY)
-        put_silver(world.lake, origin - DAY)
-        put_forecast(world.lake, 120.0, 10.0, mode=mode, origin=origin)
-        decide(world, origin)
-        executed = [record.subject for record in world.journal.records(type=DECISION_EXECUTED)]
-        assert len(executed) == len(set(executed)) == len(world.outbox.orders())
-        table = world.lake.read(DECISION_TABLE)
-        live = table.filter(pl.col("status").is_in(["executed", "proposed"]))
-        assert live.filter(pl.col("order_units") > 0).group_by("slot_id").len()["len"].max() in (None, 1)
-        assert table["decision_id"].is_unique().all()
