@@ -26,6 +26,7 @@ versions as (
         orders.promised_at,
         orders.event_date as ordered_date,
         orders.knowledge_time as known_from,
+        orders.knowledge_date as known_from_date,
         reversals.known_until
     from orders
     left join reversals
