@@ -1,7 +1,8 @@
 """Rolling-origin backtest: the model against the baselines, one code path for every profile.
 
-One model is trained with what was known at the first backtest origin and forecasts all of them, so every forecast is
-out of sample; features and baselines are as known at each origin, actuals as known at the newest one.
+Models are trained with what was known at the first backtest origin and, within a budget of fits, at later ones; each
+origin is forecast by the newest model trained at or before it, so every forecast is out of sample. Features and
+baselines are as known at each origin, actuals as known at the newest one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from replenish.contracts.profile import ForecastProfile
 from replenish.errors import NotApplicable, OutOfRange
 from replenish.forecast.backtest_scores import score_backtest
 from replenish.forecast.baseline_paths import MOVING_AVERAGE, SEASONAL_NAIVE, baseline_forecasts
+from replenish.forecast.block_models import n_fits
 from replenish.forecast.forecast_frame import FORECAST_KEY
 from replenish.forecast.inputs import ForecastInputs, read_inputs
 from replenish.forecast.model_paths import model_forecasts
@@ -28,6 +30,9 @@ BACKTEST_TABLE = "forecasts/backtest"
 SUMMARY_TABLE = "forecasts/backtest_summary"
 PATH_TABLE = "forecasts/past_paths"
 OUR_METHOD = "lightgbm"
+
+MAX_BACKTEST_FITS = 32
+"""Two trainings of three blocks, or one for each of four origins with two blocks: seconds, not minutes."""
 
 PATH_DAYS = 56
 """Eight weeks of replayed orders: several cycles of any supplier inside the horizon."""
@@ -61,14 +66,13 @@ def run_backtest(
     """
     inputs = read_inputs(lake, profile)
     newest = profile.origin_at_or_before(origin)
-    model = backtest_model(inputs, profile, newest)
-    rows = backtest_rows(inputs, profile, newest, model)
+    models = backtest_models(inputs, profile, newest)
+    rows = backtest_rows(inputs, profile, newest, models)
     audit(rows)
     summary = score_backtest(rows, profile)
     commit = lake.overwrite(BACKTEST_TABLE, rows)
     lake.overwrite(SUMMARY_TABLE, summary)
-    features = inputs.features.filter(pl.col("origin_date").is_in(_path_origins(profile, newest)))
-    lake.overwrite(PATH_TABLE, model_forecasts(model.files, model.card, inputs, features, profile))
+    lake.overwrite(PATH_TABLE, _forecasts_by_age(models, inputs, profile, _path_origins(profile, newest)))
     return BacktestReport(commit, summary)
 
 
@@ -86,23 +90,31 @@ def backtest_profile(
     if not isinstance(newest, date):
         raise NotApplicable("no origin to backtest from", dataset=dataset.dataset_id)
     newest = profile.origin_at_or_before(newest)
-    return score_backtest(backtest_rows(inputs, profile, newest, backtest_model(inputs, profile, newest)), profile)
+    return score_backtest(backtest_rows(inputs, profile, newest, backtest_models(inputs, profile, newest)), profile)
 
 
-def backtest_model(inputs: ForecastInputs, profile: ForecastProfile, newest: date) -> TrainedModel:
-    """The model as it would have been trained at the first backtest origin; NotApplicable where it cannot be."""
-    first = profile.backtest_origins(newest)[0]
+def backtest_models(inputs: ForecastInputs, profile: ForecastProfile, newest: date) -> tuple[TrainedModel, ...]:
+    """Models as they would have been trained at the first backtest origin and, as far as fits allow, at later ones.
+
+    Raises:
+        NotApplicable: Nothing to train on at the first backtest origin.
+    """
+    origins = profile.backtest_origins(newest)
+    n_trainings = min(len(origins), max(1, MAX_BACKTEST_FITS // n_fits(profile, 1)))
+    chosen = [origins[n * len(origins) // n_trainings] for n in range(n_trainings)]
     try:
-        return train_model(inputs, profile, first)
+        return tuple(train_model(inputs, profile, day) for day in chosen)
     except OutOfRange as error:
         raise NotApplicable(f"history too short for a backtest: {error}", origin=newest) from error
 
 
-def backtest_rows(inputs: ForecastInputs, profile: ForecastProfile, newest: date, model: TrainedModel) -> pl.DataFrame:
+def backtest_rows(
+    inputs: ForecastInputs, profile: ForecastProfile, newest: date, models: tuple[TrainedModel, ...]
+) -> pl.DataFrame:
     """Forecasts of all methods at all backtest origins beside what happened, sorted by method and `FORECAST_KEY`."""
-    origins = profile.backtest_origins(newest)
+    origins = list(profile.backtest_origins(newest))
+    ours = _forecasts_by_age(models, inputs, profile, origins)
     features = inputs.features.filter(pl.col("origin_date").is_in(origins))
-    ours = model_forecasts(model.files, model.card, inputs, features, profile)
     parts = [ours.with_columns(pl.lit(OUR_METHOD).alias("method"))]
     for day in origins:
         keys = features.filter(pl.col("origin_date") == day)
@@ -114,6 +126,20 @@ def backtest_rows(inputs: ForecastInputs, profile: ForecastProfile, newest: date
     actual = actual_rows(inputs, profile, newest)
     rows = pl.concat(parts).join(actual, on=[*SERIES_KEY, "target_date"], how="inner")
     return rows.sort("method", *FORECAST_KEY)
+
+
+def _forecasts_by_age(
+    models: tuple[TrainedModel, ...], inputs: ForecastInputs, profile: ForecastProfile, origins: list[date]
+) -> pl.DataFrame:
+    """Forecasts of each origin by the newest model that was trained at or before it."""
+    parts = []
+    for place, model in enumerate(models):
+        end = models[place + 1].card.trained_at if place + 1 < len(models) else date.max
+        mine = [day for day in origins if model.card.trained_at <= day < end]
+        features = inputs.features.filter(pl.col("origin_date").is_in(mine))
+        if features.height:
+            parts.append(model_forecasts(model.files, model.card, inputs, features, profile))
+    return pl.concat(parts)
 
 
 def _path_origins(profile: ForecastProfile, newest: date) -> list[date]:

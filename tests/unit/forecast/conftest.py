@@ -1,4 +1,4 @@
-"""A small retailer in a lake: 12 series, 30 weeks, sales known a day later, features built by the product's own code."""
+"""A small retailer in a lake: 12 series, 30 weeks, sales known a day later, features by the product's own code."""
 
 from dataclasses import replace
 from datetime import date, time, timedelta

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -102,6 +103,7 @@ def test_a_worse_challenger_is_refused_and_the_champion_stays(lake, registry, da
 
 
 def test_a_challenger_no_worse_on_the_same_window_is_promoted(lake, registry, dataset, profile):
+    profile = replace(profile, n_backtest_origins=1)
     early = profile.backtest_origins(ORIGIN)[0]
     first = train_challenger(lake, registry, dataset, profile, early)
     run_backtest(lake, dataset, profile, ORIGIN)
