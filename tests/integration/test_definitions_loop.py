@@ -90,6 +90,12 @@ def test_dead_letters_show_their_reason(loop) -> None:
     assert "below_minimum" in loop.metadata("event_log")["dead_letters_by_reason"].value
 
 
+def test_a_feed_that_stopped_is_named_although_every_asset_ran(loop) -> None:
+    (check,) = (c for c in loop.first.get_asset_check_evaluations() if c.check_name == "feeds_are_fresh")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "stock_counts at" in check.metadata["late"].value
+
+
 def test_running_an_origin_again_changes_nothing_and_sends_nothing(loop) -> None:
     assert loop.second.success
     assert loop.digests() == loop.first_digests
