@@ -15,7 +15,9 @@ MINUTES_AFTER_CUTOFF = 15
 WRITES_LAKE = {"replenish/writes": "lake"}
 """One writer per table: runs with this tag queue one behind the other (see dagster.yaml)."""
 
-INTAKE_GROUPS = ("ingest", "history", "gold", "features")
+INTAKE_GROUPS = ("ingest", "history", "gold")
+INTAKE_FEATURES = ("feat_demand",)
+"""Only what is not partitioned by origin: a file names no origin."""
 RETRAIN_ASSETS = ("forecast_model", "forecast_backtest")
 
 
@@ -32,7 +34,7 @@ def build_jobs() -> dict[str, Any]:
         ),
         "intake": dg.define_asset_job(
             "intake",
-            selection=dg.AssetSelection.groups(*INTAKE_GROUPS),
+            selection=dg.AssetSelection.groups(*INTAKE_GROUPS) | dg.AssetSelection.assets(*INTAKE_FEATURES),
             tags=WRITES_LAKE,
             description="Take in offered files, up to features; decisions wait for the cut-off.",
         ),

@@ -58,6 +58,14 @@ def test_origins_partition_forecasts_and_decisions_but_nothing_before_them(graph
     assert not partitioned & {"event_log", "bronze_sales", "silver_sales", "fct_demand", "feat_demand"}
 
 
+def test_the_job_that_takes_in_files_needs_no_origin() -> None:
+    job = build_definitions().resolve_job_def("intake")
+    assert job.partitions_def is None
+    assert {"event_log", "fct_demand", "feat_demand"} <= {
+        key.to_user_string() for key in job.asset_layer.executable_asset_keys
+    }
+
+
 def test_every_derived_table_has_a_blocking_schema_check(graph) -> None:
     tables = {"silver_sales", "feat_demand", "forecast_demand", "drift_scores", "decision_replenishment"}
     blocking = {
