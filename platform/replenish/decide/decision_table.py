@@ -77,8 +77,6 @@ def decision_row(
     """The row of one decision. With `no_action` the quantity is zero, whatever was needed."""
     row, quantity, lead_time = line.row, line.quantity, line.lead_time
     explanation = explain_line(line)
-    reasons = [{"code": r.code, "text": r.detail, "limit": r.limit} for r in verdict.reasons]
-    reasons.append({"code": "quantity", "text": explanation, "limit": "auto"})
     is_void = verdict.verdict == "no_action" or quantity is None
     return {
         "decision_id": identity.decision_id,
@@ -89,7 +87,7 @@ def decision_row(
         **{name: row[name] for name in ("sku_id", "location_id", "category_id", "supplier_id")},
         "verdict": verdict.verdict,
         "status": status,
-        "reasons": json.dumps(reasons, ensure_ascii=False),
+        "reasons": reasons_json(verdict, explanation),
         "explanation": explanation,
         "order_units": 0 if is_void or quantity is None else quantity.order_units,
         "order_cost_cents": 0 if is_void else line.order_cost_cents,
@@ -116,6 +114,13 @@ def decision_row(
         "model_digest": row["model_digest"],
         "policy_digest": identity.policy_digest,
     }
+
+
+def reasons_json(verdict: OrderVerdict, explanation: str) -> str:
+    """Reasons of the verdict, then the sentence about the quantity: a JSON list of `{code, text, limit}`."""
+    reasons = [{"code": r.code, "text": r.detail, "limit": r.limit} for r in verdict.reasons]
+    reasons.append({"code": "quantity", "text": explanation, "limit": "auto"})
+    return json.dumps(reasons, ensure_ascii=False)
 
 
 def decision_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

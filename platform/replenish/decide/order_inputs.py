@@ -42,6 +42,13 @@ ASSUMABLE = ("on_hand_units", "unit_cost_cents", "unit_price_cents", "pack_size_
 """Inputs that `dataset.assumptions` may stand in for; `lead_time_days` is used by the forecast of the interval."""
 
 
+def has_interval_demand(lake: DeltaLake, origin: date) -> bool:
+    """Whether demand over the protection interval was forecast for this origin."""
+    if not lake.has(PROTECTION_TABLE):
+        return False
+    return not lake.read(PROTECTION_TABLE, columns=["sku_id"], filters=[("origin_date", "==", origin)]).is_empty()
+
+
 def read_protection_demand(lake: DeltaLake, origin: date) -> pl.DataFrame:
     """Forecast demand of the protection interval, one row per item: lists `levels` and `quantiles_milli`, and the rest.
 

@@ -7,7 +7,7 @@ executions, the outbox gets its files, the table its rows. Each step done again 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
@@ -17,20 +17,17 @@ import polars as pl
 from replenish.bitemporal import origin_instant
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.model import Contract
-from replenish.control.freshness import FreshnessVerdict, freshness_of_lake
-from replenish.control.order_verdict import OrderVerdict, Reason, judge_order
+from replenish.control.order_verdict import OrderVerdict, Reason
 from replenish.control.policy import ReplenishmentPolicy
+from replenish.decide.candidates import line_candidates, void_candidates
 from replenish.decide.decision_table import (
     DECISION_SCHEMA,
     DECISION_TABLE,
     DecisionIdentity,
     decision_frame,
-    decision_row,
     merge_decisions,
 )
-from replenish.decide.lead_time import lead_time_of, read_lead_times
-from replenish.decide.order_inputs import read_order_inputs
-from replenish.decide.order_line import OrderLine, order_case, order_line
+from replenish.decide.order_inputs import has_interval_demand
 from replenish.decide.slots import (
     DECISION_EXECUTED,
     DECISION_MADE,
@@ -39,18 +36,12 @@ from replenish.decide.slots import (
     decision_id,
     idempotency_key,
     read_slots,
-    review_period_start,
-    slot_id,
 )
-from replenish.decide.stock_position import SentOrder
-from replenish.digests import json_digest
 from replenish.stores.journal import Journal, JournalRecord
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 from replenish.stores.outbox import Outbox, OutboxOrder
 
 DECISION_DATASCHEMA = "decisions@1.0.0"
-SUPPLIER_EFFECTS = ("supplier_value_above_limit", "below_supplier_minimum")
-"""Reasons by which the other lines of a supplier reach a line."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +56,6 @@ class DecisionRun:
     decisions: pl.DataFrame
 
 
-def sent_orders(journal: Journal) -> tuple[SentOrder, ...]:
-    """Every order ever executed here, in journal order."""
-    orders = (OutboxOrder(**record.data) for record in journal.records(type=DECISION_EXECUTED))  # type: ignore[arg-type]
-    return tuple(SentOrder(o.sku_id, o.location_id, date.fromisoformat(o.origin_date), o.order_units) for o in orders)
-
-
 def decide_origin(
     lake: DeltaLake,
     journal: Journal,
@@ -81,7 +66,9 @@ def decide_origin(
     origin: date,
     audit: Audit = accept_all,
 ) -> DecisionRun:
-    """Decide every item that has a forecast of protection-interval demand at an origin; `auto` orders are sent.
+    """Decide every item that has a forecast at an origin; `auto` orders are sent.
+
+    Where no protection interval can be known, every item gets `no_action` and the feed that is missing.
 
     Args:
         lake: Reads gold, features and forecasts; writes `decisions/replenishment`.
@@ -94,28 +81,25 @@ def decide_origin(
         audit: Called on the rows of this run before anything is written.
 
     Raises:
-        NotApplicable: No forecast of protection-interval demand for this origin.
+        NotApplicable: No forecast of any kind for this origin.
         AuditFailed: `audit` refused; nothing was written or sent.
     """
     as_of = origin_instant(origin, dataset.zone, dataset.cutoff)
-    freshness = freshness_of_lake(lake, contracts, dataset, as_of)
-    inputs = read_order_inputs(lake, dataset, policy, sent_orders(journal), origin=origin, as_of=as_of)
-    lead_times = read_lead_times(lake, origin)
-    lines = [
-        order_line(row, policy, lead_time_of(lead_times, row["supplier_id"], row["sku_id"], row["location_id"]))
-        for row in inputs.iter_rows(named=True)
-    ]
-    judged = judge_lines(lines, freshness, policy, origin)
-    starts = [review_period_start(origin, line.review_period_days) for line in lines]
-    slot_ids = [slot_id(ln.row["sku_id"], ln.row["location_id"], at) for ln, at in zip(lines, starts, strict=True)]
-    states = read_slots(journal, slot_ids)
+    if has_interval_demand(lake, origin):
+        candidates = line_candidates(lake, journal, dataset, policy, contracts, origin)
+    else:
+        candidates = void_candidates(lake, dataset, policy, origin)
+    states = read_slots(journal, [candidate.slot_id for candidate in candidates])
     rows = []
-    for (line, verdict, digest), slot, start in zip(judged, slot_ids, starts, strict=True):
-        made_id = decision_id(slot, digest, line.row["model_digest"], policy.policy_digest)
-        state = states[slot]
-        identity = DecisionIdentity(made_id, slot, state.revision_of(made_id), start, digest, policy.policy_digest)
-        settled, status = settle(line, verdict, state, made_id, origin)
-        rows.append(decision_row(line, settled, identity, origin=origin, status=status))
+    for candidate in candidates:
+        made_id = decision_id(candidate.slot_id, candidate.digest, candidate.model_digest, policy.policy_digest)
+        state = states[candidate.slot_id]
+        identity = DecisionIdentity(
+            *(made_id, candidate.slot_id, state.revision_of(made_id), candidate.period_start),
+            *(candidate.digest, policy.policy_digest),
+        )
+        settled, status = settle(candidate.wants_units, candidate.verdict, state, made_id, origin)
+        rows.append(candidate.row(settled, identity, origin, status))
     decisions = decision_frame(rows)
     audit(decisions)
     n_new, n_sent = _record(journal, outbox, decisions, states, as_of)
@@ -123,50 +107,10 @@ def decide_origin(
     return DecisionRun(commit, origin, Counter(decisions["verdict"].to_list()), n_new, n_sent, decisions)
 
 
-def judge_lines(
-    lines: Sequence[OrderLine], freshness: FreshnessVerdict, policy: ReplenishmentPolicy, origin: date
-) -> list[tuple[OrderLine, OrderVerdict, str]]:
-    """Each line with its verdict and the digest of everything the verdict rests on."""
-    totals: dict[str | None, int] = {}
-    unknown: set[str | None] = set()
-    for line in lines:
-        supplier = line.row["supplier_id"]
-        if line.quantity is not None and line.quantity.order_units > 0:
-            if line.order_cost_cents is None:
-                unknown.add(supplier)
-            totals[supplier] = totals.get(supplier, 0) + (line.order_cost_cents or 0)
-    judged = []
-    for line in lines:
-        supplier = line.row["supplier_id"]
-        # An unknown supplier has no other lines that could be counted with this one.
-        total = line.order_cost_cents if supplier is None else totals.get(supplier, 0)
-        case = order_case(
-            line,
-            freshness,
-            policy,
-            supplier_cost_cents=None if supplier in unknown else total,
-            origin=origin,
-        )
-        verdict = judge_order(case, policy)
-        judged.append((line, verdict, _inputs_digest(line, verdict, case.feeds, origin)))
-    return judged
-
-
-def _inputs_digest(line: OrderLine, verdict: OrderVerdict, feeds: Mapping[str, str], origin: date) -> str:
-    """Digest of the line's inputs. Of its supplier's other lines only their effect on this one counts."""
-    row = {name: value.isoformat() if isinstance(value, date) else value for name, value in line.row.items()}
-    effects = sorted(
-        r.code for r in verdict.reasons if r.code in ("supplier_value_above_limit", "below_supplier_minimum")
-    )
-    lead_time = None if line.lead_time is None else line.lead_time.counts
-    return json_digest([origin.isoformat(), row, line.review_period_days, dict(feeds), effects, lead_time])
-
-
 def settle(
-    line: OrderLine, verdict: OrderVerdict, state: SlotState, made_id: str, origin: date
+    wants_units: bool, verdict: OrderVerdict, state: SlotState, made_id: str, origin: date
 ) -> tuple[OrderVerdict, str]:
     """Verdict and status in view of what the slot already saw: at most one order per slot is ever executed."""
-    wants_units = line.quantity is not None and line.quantity.order_units > 0
     if state.executed_id == made_id:
         return verdict, "executed"
     reason = None
