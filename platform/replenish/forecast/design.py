@@ -104,12 +104,24 @@ def _season_picks(rows: FeatureRows, step: int, period_days: int) -> dict[str, F
     if picks:
         columns["same_weekday_mean"] = _mean_known(np.column_stack(picks))
     year = DAYS_PER_YEAR // period_days
-    around = {n: rows.lags.get(year - (step - 1) + n * cycle, missing) for n in (-1, 0, 1)}
-    columns |= {f"last_year_{n + 1}": around[n] for n in (-1, 0, 1)}
-    columns["last_year_mean"] = _mean_known(np.column_stack(list(around.values())))
-    before = [rows.lags[lag] for lag in range(year + 1, year + 5) if lag in rows.lags] if cycle == 1 else []
-    columns["last_year_level"] = _mean_known(np.column_stack(before)) if before else missing
+    for n in (-1, 0, 1):
+        columns[f"last_year_{n + 1}"] = rows.lags.get(year - (step - 1) + n * cycle, missing)
+    reach = 3 if cycle > 1 else 1
+    columns["last_year_mean"] = _mean_of_lags(rows, range(year - step + 1 - reach, year - step + 2 + reach), missing)
+    # The level that last year's values stand against: the weeks before them, or the four weeks they lie in.
+    level = range(year + 1, year + 5) if cycle == 1 else range(year - 27, year + 1)
+    columns["last_year_level"] = _mean_of_lags(rows, level, missing)
+    # A holiday that keeps its weekday shows as last year's day against the same weekdays around it.
+    nearby = range((year - step + 1) % cycle + year - 35, year + 1, cycle) if cycle > 1 else level
+    usual = _mean_of_lags(rows, nearby, missing)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns["last_year_relative"] = np.where(usual > 0, columns["last_year_1"] / usual, np.nan)
     return columns
+
+
+def _mean_of_lags(rows: FeatureRows, lags: range, missing: FloatArray) -> FloatArray:
+    known = [rows.lags[lag] for lag in lags if lag in rows.lags]
+    return _mean_known(np.column_stack(known)) if known else missing
 
 
 def _calendar(origins: pl.Series, step: int, period_days: int) -> dict[str, FloatArray]:
