@@ -12,7 +12,13 @@ import typer
 from rich.console import Console
 
 from replenish.cli.deployment import CHECKOUT, Deployment, default_root, open_deployment, prepare_deployment, root_for
-from replenish.cli.overviews import backtest_overview, lead_time_overview, service_overview, supply_flags
+from replenish.cli.overviews import (
+    backtest_overview,
+    cancellation_overview,
+    lead_time_overview,
+    service_overview,
+    supply_flags,
+)
 from replenish.cli.run import choose_origin, run_with_progress
 from replenish.cli.tables import decision_table, feed_counts_table, frame_table, open_console
 from replenish.contracts.dataset_reader import read_dataset
@@ -25,6 +31,7 @@ from replenish.stores.layout import RootLayout
 
 LARGEST_ORDERS = 10
 OVERVIEWS: tuple[tuple[str, str, Callable[[pl.DataFrame], pl.DataFrame]], ...] = (
+    ("monitoring/cancellations", "Cancelled lines taken in, and whether they found their sale", cancellation_overview),
     ("gold/fct_supply", "Received order lines by lead-time flag", supply_flags),
     ("features/lead_time", "Lead times by supplier [days]", lead_time_overview),
     ("forecasts/backtest_summary", "Backtest, all steps; ratios to seasonal naive", backtest_overview),

@@ -80,3 +80,14 @@ def supply_flags(supply: pl.DataFrame) -> pl.DataFrame:
     lines = received.group_by("lead_time_flag").agg(pl.col("posting_sign").cast(pl.Int64).sum().alias("lines"))
     used = pl.when(pl.col("lead_time_flag") == "ok").then(pl.lit("yes")).otherwise(pl.lit("no"))
     return lines.with_columns(used.alias("in distribution")).sort("lead_time_flag")
+
+
+def cancellation_overview(counts: pl.DataFrame) -> pl.DataFrame:
+    """Cancelled lines of a stream and how they fared; `exact`: an earlier sale had just the cancelled units.
+
+    Args:
+        counts: Rows of `monitoring/cancellations`.
+    """
+    names = [name for name in counts.columns if name.startswith("cancellations")]
+    sums = counts.group_by("stream").agg(pl.col(names).sum()).sort("stream")
+    return sums.rename({name: name.removeprefix("cancellations_").replace("cancellations", "lines") for name in names})

@@ -25,6 +25,9 @@ from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 SILVER_APP = "silver"
 """Delta app transaction of the silver tables; its version is the last journal seq inside."""
 
+CANCELLATION_TABLE = "monitoring/cancellations"
+"""One row per step that took cancellations: how many of its cancelled lines found their sale."""
+
 ROWS_PER_STEP = 1_000_000
 """A commit takes whole journal records up to about this many rows, which bounds memory."""
 
@@ -139,17 +142,19 @@ def _take_step(
     before = read_postings(lake.scan(silver_table(contract.stream)), contract, concerned, rule)
     change = compare_postings(before, after)
     fresh = first_versions(concerned.fresh, contract)
+    counts: dict[str, int] = {}
+    if fared is not None:
+        counts = _count_outcomes(fared.outcomes.filter(pl.col("journal_seq") > first))
+        _write_counts(contract.stream, counts, lake, last)
     commit, n_months = _commit(contract, lake, audit, fresh, change, last)
-    update = SilverUpdate(
+    return SilverUpdate(
         commit,
         new_versions=new.filter(~pl.col("is_retraction") & ~pl.col("is_cancellation")).height,
         reversals=change.added.filter(pl.col("posting_kind") == "reversal").height,
         retractions=new.filter("is_retraction").height,
         rewritten_months=n_months,
+        **counts,
     )
-    if fared is None:
-        return update
-    return update.plus(_count_outcomes(commit, fared.outcomes.filter(pl.col("journal_seq") > first)))
 
 
 def _commit(
@@ -172,13 +177,18 @@ def _commit(
     return lake.replace_partitions(table, rows, column=EVENT_MONTH, values=months, app=app), len(months)
 
 
-def _count_outcomes(commit: TableCommit, outcomes: pl.DataFrame) -> SilverUpdate:
+def _write_counts(stream: str, counts: dict[str, int], lake: DeltaLake, last: int) -> None:
+    """Keep how cancellations fared. Before the ledger's commit: a step that is done again finds its counts written."""
+    row = pl.DataFrame([{"stream": stream, "journal_seq": last, **counts}])
+    lake.append(CANCELLATION_TABLE, row, app=(f"{SILVER_APP}/{stream}", last))
+
+
+def _count_outcomes(outcomes: pl.DataFrame) -> dict[str, int]:
     units, matched = pl.col("units"), pl.col("matched_units")
-    counts = outcomes.select(
+    return outcomes.select(
         cancellations=pl.len(),
         cancellations_matched=(matched == units).sum(),
         cancellations_partly=((matched > 0) & (matched < units)).sum(),
         cancellations_unmatched=((matched == 0) & (units > 0)).sum(),
         cancellations_exact=pl.col("has_exact_sale").sum(),
-    )
-    return SilverUpdate(commit, **counts.row(0, named=True))
+    ).row(0, named=True)
