@@ -42,7 +42,7 @@ class Publication:
 
 
 class IcebergCatalog:
-    """Iceberg tables of one deployment, named as in the lake: `gold/fct_demand` is table `fct_demand` of namespace `gold`."""
+    """Iceberg tables of one deployment; `gold/fct_demand` of the lake is table `fct_demand` of namespace `gold`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
