@@ -6,6 +6,9 @@ import polars as pl
 
 from replenish.units import CENTS_PER_UNIT_OF_MONEY
 
+OUR_METHOD = "replenish"
+"""Our own name in tables that set methods side by side."""
+
 HEADLINE_METRICS = ("pinball", "wape", "bias", "coverage_0.1", "coverage_0.5", "coverage_0.9")
 
 
@@ -57,8 +60,8 @@ def service_overview(summary: pl.DataFrame) -> pl.DataFrame:
     """
     money = {"holding": "holding_cost_cents", "shortage": "shortage_cost_cents", "ordering": "order_cost_cents"}
     money |= {"total cost": "total_cost_cents"}
-    baseline = pl.col("total_cost_cents").filter(pl.col("method") != "replenish").first()
-    return summary.sort(pl.col("method") != "replenish").select(
+    baseline = pl.col("total_cost_cents").filter(pl.col("method") != OUR_METHOD).first()
+    return summary.sort(pl.col("method") != OUR_METHOD).select(
         "method",
         pl.col("fill_rate"),
         pl.col("cycle_service_level").alias("cycle service"),
@@ -91,3 +94,14 @@ def cancellation_overview(counts: pl.DataFrame) -> pl.DataFrame:
     names = [name for name in counts.columns if name.startswith("cancellations")]
     sums = counts.group_by("stream").agg(pl.col(names).sum()).sort("stream")
     return sums.rename({name: name.removeprefix("cancellations_").replace("cancellations", "lines") for name in names})
+
+
+def hierarchy_overview(scores: pl.DataFrame) -> pl.DataFrame:
+    """One row a level, one column a method; the last one is our WRMSSE as a ratio to seasonal naive.
+
+    Args:
+        scores: Rows of `forecasts/hierarchy_scores`.
+    """
+    values = scores.pivot("method", index="level", values="wrmsse", aggregate_function="first").sort("level")
+    ours = scores.filter(pl.col("method") == OUR_METHOD).select("level", ratio="ratio_to_seasonal_naive")
+    return values.join(ours, on="level", how="left").sort("level")
