@@ -17,6 +17,8 @@ FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
 MEAN = "mean"
+SAME_WEEKDAY = "same_weekday_mean"
+"""Column of the design matrix; only daily profiles have it."""
 
 FIXED_PARAMETERS: dict[str, Any] = {
     "deterministic": True,
@@ -75,20 +77,26 @@ def fit_block(rows: BlockRows, block: tuple[int, int], profile: ForecastProfile,
     )
     texts: dict[str, str] = {}
     for target in model_targets(profile):
+        start = starting_point(rows.matrix, rows.names) if target == MEAN else 0.0
+        data.set_label(rows.target - start)
         for seed in profile.seeds:
-            booster = lgb.train({**shared, **_objective(target, profile), "seed": seed}, data, num_boost_round=rounds)
+            booster = lgb.train({**shared, **_objective(target), "seed": seed}, data, num_boost_round=rounds)
             texts[model_file(block, target, seed)] = _THREADS.sub("[num_threads: 0]", booster.model_to_string())
     return texts
 
 
 def predict_blocks(
-    files: Mapping[str, str], matrices: Mapping[tuple[int, int], Float32Array], profile: ForecastProfile
+    files: Mapping[str, str],
+    matrices: Mapping[tuple[int, int], Float32Array],
+    names: Sequence[str],
+    profile: ForecastProfile,
 ) -> dict[str, FloatArray]:
     """Forecasts by target, still divided by scale; seeds are averaged, steps outermost as in the design matrices.
 
     Args:
         files: Verified model texts by file name.
         matrices: Design matrix by block, covering the profile's blocks in order.
+        names: Columns of the matrices.
     """
     import lightgbm as lgb
 
@@ -100,9 +108,21 @@ def predict_blocks(
                 lgb.Booster(model_str=files[model_file(block, target, seed)]).predict(matrices[block], num_threads=1)
                 for seed in profile.seeds
             ]
-            parts.append(np.mean(np.asarray(votes, dtype=np.float64), axis=0))
+            start = starting_point(matrices[block], names) if target == MEAN else 0.0
+            parts.append(np.mean(np.asarray(votes, dtype=np.float64), axis=0) + start)
         result[target] = np.concatenate(parts)
     return result
+
+
+def starting_point(matrix: Float32Array, names: Sequence[str]) -> FloatArray:
+    """What the model of the mean corrects: the mean of recent equal weekdays, or the scale itself where there is none.
+
+    Trees approximate a proportional relation in steps; starting from it leaves them the differences. Shape (n_rows,).
+    """
+    if SAME_WEEKDAY not in names:
+        return np.ones(matrix.shape[0])
+    usual = matrix[:, list(names).index(SAME_WEEKDAY)].astype(np.float64)
+    return np.where(np.isfinite(usual), usual, 1.0)
 
 
 def n_fits(profile: ForecastProfile, n_trainings: int) -> int:
@@ -119,8 +139,8 @@ def rising_quantiles(quantiles: Sequence[FloatArray]) -> FloatArray:
     return np.sort(np.maximum(np.stack(quantiles, axis=-1), 0.0), axis=-1)
 
 
-def _objective(target: str, profile: ForecastProfile) -> dict[str, Any]:
+def _objective(target: str) -> dict[str, Any]:
     if target == MEAN:
-        # Squared error of units over scale. A log link (poisson, tweedie) can run away on bursts of wholesale orders.
-        return {"objective": profile.lightgbm.get("objective", "l2")}
+        # A log link (poisson, tweedie) can run away on bursts of wholesale orders.
+        return {"objective": "l2"}
     return {"objective": "quantile", "alpha": float(target[1:])}

@@ -33,7 +33,7 @@ def model_forecasts(
         (first, last): build_design(rows, range(first, last + 1), profile, inputs.prices)[0]
         for first, last in profile.blocks
     }
-    forecasts = predict_blocks(files, matrices, profile)
+    forecasts = predict_blocks(files, matrices, card.columns, profile)
 
     def in_units(target: str) -> FloatArray:
         return np.maximum(forecasts[target].reshape(profile.horizon_steps, -1).T * rows.scale[:, None], 0.0)
