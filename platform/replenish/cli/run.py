@@ -19,7 +19,7 @@ from replenish.contracts.model import TIMESTAMP
 from replenish.errors import ContractError
 from replenish.stores.layout import RootLayout
 
-STEPS_OF_THE_GRAPH = 31
+STEPS_OF_THE_GRAPH = 35
 """For the progress bar only: steps of `--select '*'`; a wrong figure shows a wrong bar and nothing else."""
 
 
