@@ -6,6 +6,7 @@ records of the file from 1, without the header.
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -96,6 +97,8 @@ def _csv_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
 
 
 def _header(head: bytes, file_format: FileFormat) -> list[str]:
+    # Bytes of another encoding: said at once, since the parser's callback for odd rows could only swallow it.
+    codecs.getincrementaldecoder(file_format.encoding)().decode(head)
     if len(head) < HEADER_BYTES and not file_format.encoding.lower().startswith("utf-16"):
         # The parser takes a line without an end for no header at all.
         head += b"\n"

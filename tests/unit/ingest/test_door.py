@@ -201,7 +201,8 @@ def _peak_mb(root: Path, n_months: int) -> int:
 
 @pytest.mark.slow
 def test_memory_is_bounded_by_a_bucket_and_not_by_the_file(tmp_path: Path) -> None:
-    assert _peak_mb(tmp_path / "large", 120) < 1.25 * _peak_mb(tmp_path / "small", 40)
+    # Six times the file; what an allocator keeps varies by a quarter from run to run.
+    assert _peak_mb(tmp_path / "large", 180) < 1.6 * _peak_mb(tmp_path / "small", 30)
 
 
 def test_ids_of_reference_data_may_be_constants(tmp_path: Path) -> None:
