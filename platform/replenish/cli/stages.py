@@ -33,9 +33,9 @@ def build_gold_tables(lake: DeltaLake, scratch: Path, *, threads: int = 1) -> No
     dbt = Path(sys.executable).parent / "dbt"
     folder = str(CHECKOUT / "dbt")
     command = [str(dbt), "--no-send-anonymous-usage-stats", "run", "--project-dir", folder, "--profiles-dir", folder]
-    command += ["--threads", str(threads)]
     command += ["--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
-    environment = {**os.environ, LAKE_VARIABLE: str(lake.root)}
+    # Threads of DuckDB; dbt itself builds one model at a time (see dbt/profiles.yml).
+    environment = {**os.environ, LAKE_VARIABLE: str(lake.root), "REPLENISH_DBT_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StoreError(f"dbt failed:\n{done.stdout[-4000:]}")
