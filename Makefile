@@ -33,7 +33,7 @@ demo: $(READY) ## run the whole loop on the built-in retailer, or on DATA=<folde
 	$(BIN)/replenish demo $(SOURCE)
 
 test: $(READY) ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: $(READY) ## ruff, mypy, architecture tests
 	$(BIN)/ruff check .

@@ -77,7 +77,9 @@ def _files_of(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     # A drop folder that nobody has made yet holds no files.
-    return sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
+    # By stem first: the month's file (2024-12.csv) comes before those of later days (2024-12-31.csv).
+    files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    return sorted(files, key=lambda path: (path.name.split(".")[0], path.name))
 
 
 def _offers(files: list[Path], dataset: Dataset, contracts: Mapping[str, Contract]) -> Iterator[tuple[Path, Feed]]:
@@ -186,6 +188,7 @@ class _Outcome:
         reasons = intake.reasons.copy()
         reasons.update({RETRACTION_OF_UNKNOWN: n} if (n := sum(f.height for f in self.late_dead)) else {})
         dead = sum(reasons.values())
+        self._counts["duplicate"] += intake.repeats.height
         if intake.offered != self._counts["accepted"] + dead + self._counts["duplicate"]:
             raise BrokenPromise("offered is not accepted + dead + duplicate", file=self._record.subject, **self._counts)
         span = pl.concat(self._spans).select(_SPAN_OF_SPANS).row(0, named=True) if self._spans else _NO_SPAN

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import polars as pl
 
+from replenish.contracts.dataset import Feed
 from replenish.contracts.validate import compile_row_checks
 from replenish.errors import FileFault
 from replenish.ingest.content_ids import number_occurrences
 from replenish.ingest.gate import DEAD_SCHEMA, gate_chunk
 from replenish.ingest.mapping import BATCH_SUFFIX, FeedMapping
 from replenish.ingest.readers import SourceChunk, read_chunks
+from replenish.ingest.repeated_exclusions import repeats_of_excluded
 from replenish.ingest.spool import WHOLE_STREAM, RowSpool, split_by_month
 
 DEAD = "dead"
@@ -29,6 +31,8 @@ class Intake:
     offered: int = 0
     n_faulty: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    repeats: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DEAD_SCHEMA))
+    """Rows that were left out once already, in an earlier batch of this file: duplicates, not dead."""
 
     @property
     def n_dead(self) -> int:
@@ -43,7 +47,13 @@ class Intake:
 
     def dead_rows(self) -> pl.DataFrame:
         """All dead rows (`gate.DEAD_SCHEMA`)."""
-        return self.dead.rows(DEAD) if self.dead.buckets() else pl.DataFrame(schema=DEAD_SCHEMA)
+        rows = self.dead.rows(DEAD) if self.dead.buckets() else pl.DataFrame(schema=DEAD_SCHEMA)
+        return rows.join(self.repeats.select("row_nr"), on="row_nr", how="anti", maintain_order="left")
+
+    def count_repeats(self, feed: Feed) -> None:
+        """Take rows that were left out before in this file for the duplicates they are."""
+        self.repeats = repeats_of_excluded(self.dead_rows().sort("row_nr"), feed)
+        self.reasons -= Counter(dict(self.repeats["reason"].value_counts().iter_rows()))
 
 
 def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
@@ -77,6 +87,7 @@ def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
     if intake.n_faulty > contract.max_dead_share * n_judged:
         worst = ", ".join(f"{reason} {count}" for reason, count in intake.reasons.most_common(3))
         raise FileFault("dead_share", f"{intake.n_faulty} of {n_judged} rows are faulty: {worst}", feed=feed.feed_id)
+    intake.count_repeats(feed)
 
 
 def _with_absent_columns(chunk: SourceChunk, mapping: FeedMapping) -> SourceChunk:
