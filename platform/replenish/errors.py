@@ -1,17 +1,17 @@
 """Every error the platform raises on purpose.
 
-    ReplenishError
-    ├── OutOfRange            an argument lies outside its mathematical range: our mistake
-    ├── BrokenPromise         something we guarantee did not hold (a count, a digest): our mistake
-    ├── ContractError         a contract, feed or policy file is malformed: its author mends it
-    │   └── UnknownStream     a name that no contract declares
-    ├── FileFault             a whole offered file is refused and dead-lettered
-    ├── NotApplicable         a stage lacks an input that this data set does not have
-    ├── AuditFailed           a table did not pass its checks and was not committed
-    └── StoreError            a store could not do what was asked
-        ├── TableMissing      the lake has no such table
-        ├── DigestMismatch    a stored file is not what its manifest says
-        └── WriteConflict     another writer moved the table on
+ReplenishError
+├── OutOfRange            an argument lies outside its mathematical range: our mistake
+├── BrokenPromise         something we guarantee did not hold (a count, a digest): our mistake
+├── ContractError         a contract, feed or policy file is malformed: its author mends it
+│   └── UnknownStream     a name that no contract declares
+├── FileFault             a whole offered file is refused and dead-lettered
+├── NotApplicable         a stage lacks an input that this data set does not have
+├── AuditFailed           a table did not pass its checks and was not committed
+└── StoreError            a store could not do what was asked
+    ├── TableMissing      the lake has no such table
+    ├── DigestMismatch    a stored file is not what its manifest says
+    └── WriteConflict     another writer moved the table on
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Ports and adapters of everything that outlives a process: journal, lake, catalog, registry, outbox. No stage logic."""
+"""Ports and adapters of what outlives a process: journal, lake, catalog, registry, outbox. No stage logic."""

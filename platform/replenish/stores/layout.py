@@ -24,6 +24,7 @@ class RootLayout:
 
     @property
     def journal(self) -> Path:
+        """The event log: one SQLite file."""
         return self.root / "journal.sqlite"
 
     @property
@@ -38,28 +39,35 @@ class RootLayout:
 
     @property
     def lake(self) -> Path:
+        """Delta tables, by layer."""
         return self.root / "lake"
 
     @property
     def catalog(self) -> Path:
+        """Published Iceberg tables and their SQL catalog."""
         return self.root / "catalog"
 
     @property
     def registry(self) -> Path:
+        """Models, with manifests and promotion history."""
         return self.root / "registry"
 
     @property
     def outbox(self) -> Path:
+        """Executed orders, one JSON file each, until the outside takes them."""
         return self.root / "outbox"
 
     @property
     def reports(self) -> Path:
+        """HTML reports for people."""
         return self.root / "reports"
 
     @property
     def alerts(self) -> Path:
+        """Delivered alerts, and which ones were."""
         return self.root / "alerts"
 
     @property
     def dagster_home(self) -> Path:
+        """Dagster's own storage of this deployment."""
         return self.root / "dagster"
