@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from assets.alerts import step_owners
 from assets.decide import decide_assets
 from assets.drift import drift_assets
 from assets.event_log import build_event_log, build_feeds
@@ -27,23 +28,23 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
     contracts = read_contracts()
     manifest = json.loads(prepare_manifest().read_text(encoding="utf-8"))
     jobs = build_jobs()
+    assets = [
+        build_event_log(contracts),
+        *history_assets(contracts),
+        build_gold(manifest),
+        *feature_assets(),
+        *forecast_assets(),
+        *drift_assets(),
+        *decide_assets(),
+        *outcome_assets(),
+        *published_assets(),
+    ]
     return dg.Definitions(
-        assets=[
-            *build_feeds(contracts),
-            build_event_log(contracts),
-            *history_assets(contracts),
-            build_gold(manifest),
-            *feature_assets(),
-            *forecast_assets(),
-            *drift_assets(),
-            *decide_assets(),
-            *outcome_assets(),
-            *published_assets(),
-        ],
+        assets=[*build_feeds(contracts), *assets],
         asset_checks=[build_unit_test_check(manifest)],
         jobs=list(jobs.values()),
         schedules=build_schedules(jobs),
-        sensors=build_sensors(jobs, contracts),
+        sensors=build_sensors(jobs, contracts, step_owners(assets)),
         # Small steps: a process for each would cost more than the work. Training has its own pool and run class.
         executor=dg.in_process_executor,
         resources=all_resources,

@@ -1,18 +1,16 @@
 """Sensors: new files start a run, drift starts a retraining, late feeds and failed runs raise one alert each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from assets.event_log import feed_key
-from assets.settings import STAGE_OWNERS
+from assets.alerts import failed_since, feed_alert, run_alerts, silent_locations
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.dataset_reader import matches_feed
 from replenish.contracts.model import Contract
-from replenish.control.alerts import Alert, alert_id
 from replenish.digests import json_digest
 from replenish.drift.episode import judge_episode
 from replenish.drift.scores import DRIFT_TABLE
@@ -24,7 +22,6 @@ from resources.journal import JournalResource
 from resources.lake import LakeResource
 
 LOOK_EVERY_SECONDS = 30
-RUNS_RUNBOOK = "docs/runbooks/runs.md"
 RUNNING = dg.DefaultSensorStatus.RUNNING
 
 
@@ -96,8 +93,7 @@ def build_drift_retrain(job: Any) -> dg.SensorDefinition:
 
 
 def build_freshness_alerts(contracts: dict[str, Contract]) -> dg.SensorDefinition:
-    """An alert per breach of a feed's SLA, from Dagster's own freshness states."""
-    watched = {dg.AssetKey(feed_key(stream)): contract for stream, contract in contracts.items()}
+    """An alert per breach of a feed's SLA: of the stream by Dagster's freshness state, of one location by data time."""
 
     @dg.sensor(
         minimum_interval_seconds=LOOK_EVERY_SECONDS,
@@ -105,80 +101,45 @@ def build_freshness_alerts(contracts: dict[str, Contract]) -> dg.SensorDefinitio
         description="One alert per breach: a feed past its SLA, with its owner and its runbook.",
     )
     def freshness_alerts(
-        context: dg.SensorEvaluationContext, alert_box: AlertBoxResource, clock: ClockResource
+        context: dg.SensorEvaluationContext, alert_box: AlertBoxResource, clock: ClockResource, lake: LakeResource
     ) -> dg.SkipReason:
-        sent = 0
-        for key, contract in watched.items():
-            since = failed_since(context.instance, key)
+        now, sent = clock.now(), 0
+        for stream, contract in contracts.items():
+            since = failed_since(context.instance, stream)
             if since is not None:
-                sent += alert_box.send(feed_alert(contract, since, clock.now()))
+                sent += alert_box.send(feed_alert(contract, since, now))
+        for stream, location_id, since in silent_locations(lake.open()):
+            sent += alert_box.send(feed_alert(contracts[stream], since, now, location_id))
         return dg.SkipReason(f"{sent} new alerts")
 
     return freshness_alerts
 
 
-def failed_since(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
-    """When the last delivery of a feed in state FAIL was; None while it is in another state.
-
-    The instant does not move until data arrive, so it names the breach: an alert with it in its id is sent once.
-    """
-    state = instance.get_freshness_state_records([key]).get(key)
-    last = instance.get_latest_materialization_event(key)
-    if state is None or state.freshness_state.name != "FAIL" or last is None:
-        return None
-    return datetime.fromtimestamp(last.timestamp, UTC)
-
-
-def feed_alert(contract: Contract, since: datetime, now: datetime) -> Alert:
-    """The alert of one late feed."""
-    return Alert(
-        id=alert_id("late-feed", contract.stream, since.isoformat()),
-        subject=f"{contract.stream}: nothing since {since:%Y-%m-%d %H:%M} UTC",
-        owner=contract.owner,
-        runbook=contract.runbook,
-        severity="critical" if contract.sla.tier == "gold" else "warning",
-        message=f"The SLA is {contract.sla.fail_after_hours:g} h. Decisions that rest on it fall to `approval`.",
-        affected=(f"silver/{contract.stream}",),
-        raised_at=now,
-    )
-
-
-def build_failure_alerts() -> dg.SensorDefinition:
-    """An alert per failed run, with the steps that failed and the owner of their stage."""
+def build_failure_alerts(owners: Mapping[str, str]) -> dg.SensorDefinition:
+    """An alert per failed run to each owner of a failed step; `owners` by step."""
 
     @dg.run_failure_sensor(
         name="failure_alerts",
         minimum_interval_seconds=LOOK_EVERY_SECONDS,
         default_status=RUNNING,
-        description="One alert per failed run.",
+        description="One alert per failed run, to the owner of what failed.",
     )
     def failure_alerts(context: dg.RunFailureSensorContext, alert_box: AlertBoxResource, clock: ClockResource) -> None:
         run, message = context.dagster_run, context.failure_event.message or ""
         steps = tuple(event.step_key for event in context.get_step_failure_events() if event.step_key)
-        alert_box.send(run_alert(run.run_id, run.job_name, steps, message, clock.now()))
+        for alert in run_alerts(run.run_id, run.job_name, steps, owners, message, clock.now()):
+            alert_box.send(alert)
 
     return failure_alerts
 
 
-def run_alert(run_id: str, job: str, steps: tuple[str, ...], message: str, now: datetime) -> Alert:
-    """The alert of one failed run."""
-    return Alert(
-        id=alert_id("failed-run", run_id),
-        subject=f"run {run_id[:8]} of {job} failed" + (f" at {', '.join(steps)}" if steps else ""),
-        owner=STAGE_OWNERS["ingest"].removeprefix("team:"),
-        runbook=RUNS_RUNBOOK,
-        severity="critical",
-        message=message[:1000],
-        affected=steps,
-        raised_at=now,
-    )
-
-
-def build_sensors(jobs: dict[str, Any], contracts: dict[str, Contract]) -> list[dg.SensorDefinition]:
+def build_sensors(
+    jobs: dict[str, Any], contracts: dict[str, Contract], owners: Mapping[str, str]
+) -> list[dg.SensorDefinition]:
     """All sensors of the code location."""
     return [
         build_file_drop(jobs["intake"]),
         build_drift_retrain(jobs["retrain"]),
         build_freshness_alerts(contracts),
-        build_failure_alerts(),
+        build_failure_alerts(owners),
     ]

@@ -1,91 +1,37 @@
 """Sensors: a set of files is requested once, a breach or a failed run is alerted once, an episode retrains once."""
 
-import asyncio
-import json
 import os
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 import time_machine
-from dagster._core.loader import LoadingContextForTest
-from dagster._daemon.freshness import FreshnessDaemon
 
-from assets.definitions import build_definitions
+from assets.alerts import run_alerts, step_owners
 from assets.event_log import feed_key
-from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
+from replenish.contracts.reader import read_contracts
 from replenish.drift.scores import DRIFT_SCHEMA, DRIFT_TABLE
-from resources.environment import resources_for
+from tests.scenario.code_location import CodeLocation
 
 START = datetime(2025, 3, 3, 8, tzinfo=UTC)
 SALES_FILE = "store,receipt,line,sold_at,article,qty,amount,customer,op,recorded_at\n"
 SALES_LINE = "S1,{nr},1,2025-03-01T10:00:00+01:00,A001,2,3.00,,I,2025-03-01T22:00:00+01:00\n"
 
 
-class Deployment:
-    """The code location on an empty root, with an instance of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.drop = root / "drop"
-        self.drop.mkdir(parents=True)
-        feed = (PLATFORM_FOLDER / "feeds" / "retailer.yaml").read_text(encoding="utf-8")
-        (root / "dataset.yaml").write_text(feed, encoding="utf-8")
-        self.resources = resources_for("test", root)
-        self.definitions = build_definitions(resources=self.resources)
-        self.instance = dg.DagsterInstance.ephemeral()
-
-    def offer(self, name: str, nr: int, at: datetime) -> None:
-        path = self.drop / name
-        path.write_text(SALES_FILE + SALES_LINE.format(nr=nr), encoding="utf-8")
-        os.utime(path, (at.timestamp(), at.timestamp()))
-
-    def look(self, sensor: str, cursor: str | None = None) -> tuple[list[str | None], str | None]:
-        """Run keys a sensor asks for, and its cursor afterwards."""
-        definition = self.definitions.resolve_sensor_def(sensor)
-        with dg.build_sensor_context(
-            instance=self.instance,
-            resources=self.resources,
-            cursor=cursor,
-            definitions=self.definitions,
-        ) as context:
-            data = definition.evaluate_tick(context)
-            return [request.run_key for request in data.run_requests or []], data.cursor
-
-    def ingest(self) -> dg.ExecuteInProcessResult:
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(asset_selection=[dg.AssetKey("event_log")], instance=self.instance)
-
-    def judge_freshness(self) -> None:
-        """One round of Dagster's freshness daemon."""
-        context: Any = LoadingContextForTest(self.instance)
-        graph = self.definitions.resolve_asset_graph()
-        daemon = FreshnessDaemon()
-
-        async def judge() -> None:
-            for node in graph.asset_nodes:
-                await daemon._evaluate_asset(context=context, node=node)
-
-        asyncio.run(judge())
-
-    def state(self, stream: str) -> str:
-        key = dg.AssetKey(feed_key(stream))
-        return self.instance.get_freshness_state_records([key])[key].freshness_state.value
-
-    def alerts(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((self.root / "alerts").glob("*.json"))]
+def offer(deployment: CodeLocation, name: str, nr: int, at: datetime) -> None:
+    path = deployment.drop / name
+    path.write_text(SALES_FILE + SALES_LINE.format(nr=nr), encoding="utf-8")
+    os.utime(path, (at.timestamp(), at.timestamp()))
 
 
 @pytest.fixture
-def deployment(tmp_path) -> Deployment:
-    return Deployment(tmp_path / "root")
+def deployment(tmp_path) -> CodeLocation:
+    return CodeLocation(tmp_path / "root")
 
 
 def test_a_set_of_files_is_asked_for_under_one_run_key(deployment) -> None:
-    deployment.offer("sales-2025-03-01.csv", 1, START)
+    offer(deployment, "sales-2025-03-01.csv", 1, START)
     first, _ = deployment.look("file_drop")
     second, _ = deployment.look("file_drop")
     assert len(first) == 1
@@ -93,16 +39,16 @@ def test_a_set_of_files_is_asked_for_under_one_run_key(deployment) -> None:
 
 
 def test_files_that_were_taken_in_are_not_asked_for_again(deployment) -> None:
-    deployment.offer("sales-2025-03-01.csv", 1, START)
+    offer(deployment, "sales-2025-03-01.csv", 1, START)
     deployment.ingest()
     assert deployment.look("file_drop")[0] == []
 
 
 def test_a_file_written_anew_under_its_old_name_is_asked_for(deployment) -> None:
-    deployment.offer("sales-2025-03-01.csv", 1, START)
+    offer(deployment, "sales-2025-03-01.csv", 1, START)
     first, _ = deployment.look("file_drop")
     deployment.ingest()
-    deployment.offer("sales-2025-03-01.csv", 2, datetime.now(UTC) + timedelta(minutes=1))
+    offer(deployment, "sales-2025-03-01.csv", 2, datetime.now(UTC) + timedelta(minutes=1))
     again, _ = deployment.look("file_drop")
     assert len(again) == 1
     assert again != first
@@ -115,7 +61,7 @@ def test_a_file_that_no_feed_wants_starts_nothing(deployment) -> None:
 
 def test_only_a_new_file_makes_its_feed_fresh(deployment) -> None:
     key = dg.AssetKey(feed_key("sales"))
-    deployment.offer("sales-2025-03-01.csv", 1, START)
+    offer(deployment, "sales-2025-03-01.csv", 1, START)
     deployment.ingest()
     arrived = deployment.instance.get_latest_materialization_event(key).timestamp
     deployment.ingest()
@@ -201,3 +147,27 @@ def test_an_episode_of_drift_asks_for_one_retraining(deployment) -> None:
         requested, cursor = deployment.look("drift_retrain", cursor)
         keys.update(requested)
     assert len(keys) == 1
+
+
+def test_a_failure_names_the_owner_of_what_failed_and_each_owner_once() -> None:
+    owners = {"forecast_demand": "team:forecasting", "silver_sales": "team:sales_data"}
+    steps = ("forecast_demand", "silver_sales", "gold_unit_tests")
+    alerts = {alert.owner: alert for alert in run_alerts("r", "daily_loop", steps, owners, "why", START)}
+    assert {owner: alert.affected for owner, alert in alerts.items()} == {
+        "forecasting": ("forecast_demand",),
+        "sales_data": ("silver_sales",),
+        "data_platform": ("gold_unit_tests",),
+    }
+    assert len({alert.id for alert in alerts.values()}) == 3
+
+
+def test_every_step_of_the_graph_has_an_owner_who_is_alerted(deployment) -> None:
+    owners = step_owners(
+        asset
+        for asset in deployment.definitions.assets
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable
+    )
+    assert owners["forecast_model"] == "team:forecasting"
+    assert owners["decision_replenishment"] == "team:inventory_planning"
+    assert owners["silver_sales"] == "team:sales_data"
+    assert owners["gold_models"] == "team:data_platform"
