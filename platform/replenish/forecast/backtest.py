@@ -23,6 +23,7 @@ from replenish.forecast.forecast_frame import FORECAST_KEY
 from replenish.forecast.inputs import ForecastInputs, read_inputs
 from replenish.forecast.model_paths import model_forecasts
 from replenish.forecast.panel import SERIES_KEY, build_panel
+from replenish.forecast.plausible import implausible_periods
 from replenish.forecast.train import TrainedModel, train_model
 from replenish.stores.lake import DeltaLake, TableCommit, accept_all
 
@@ -111,7 +112,10 @@ def backtest_models(inputs: ForecastInputs, profile: ForecastProfile, newest: da
 def backtest_rows(
     inputs: ForecastInputs, profile: ForecastProfile, newest: date, models: tuple[TrainedModel, ...]
 ) -> pl.DataFrame:
-    """Forecasts of all methods at all backtest origins beside what happened, sorted by method and `FORECAST_KEY`."""
+    """Forecasts of all methods at all backtest origins beside what happened, sorted by method and `FORECAST_KEY`.
+
+    A path with an implausible actual is left out: it says nothing about the forecast.
+    """
     origins = list(profile.backtest_origins(newest))
     ours = _forecasts_by_age(models, inputs, profile, origins)
     features = inputs.features.filter(pl.col("origin_date").is_in(origins))
@@ -125,6 +129,8 @@ def backtest_rows(
         ]
     actual = actual_rows(inputs, profile, newest)
     rows = pl.concat(parts).join(actual, on=[*SERIES_KEY, "target_date"], how="inner")
+    path = ["origin_date", *SERIES_KEY]
+    rows = rows.join(rows.filter("is_implausible").select(path).unique(), on=path, how="anti").drop("is_implausible")
     return rows.sort("method", *FORECAST_KEY)
 
 
@@ -152,7 +158,10 @@ def _path_origins(profile: ForecastProfile, newest: date) -> list[date]:
 
 
 def actual_rows(inputs: ForecastInputs, profile: ForecastProfile, known_at: date) -> pl.DataFrame:
-    """Every period of every series as known at an origin: keys, `target_date, actual_units, is_censored`."""
+    """Every period of every series as known at an origin: keys, `target_date`, `actual_units` and what it is not.
+
+    `is_censored`: a stock-out, the actual is a lower bound; `is_implausible`: see `plausible`.
+    """
     panel = build_panel(
         inputs.demand, inputs.stock, inputs.features, known_at=known_at, period_days=profile.period_days
     )
@@ -160,5 +169,7 @@ def actual_rows(inputs: ForecastInputs, profile: ForecastProfile, known_at: date
     starts = pl.Series([profile.period_start(newest - n) for n in range(panel.n_periods, 0, -1)], dtype=pl.Date)
     grid = panel.keys.join(pl.DataFrame({"target_date": starts}), how="cross", maintain_order="left_right")
     return grid.with_columns(
-        pl.Series("actual_units", panel.units.ravel()), pl.Series("is_censored", panel.is_censored.ravel())
+        pl.Series("actual_units", panel.units.ravel()),
+        pl.Series("is_censored", panel.is_censored.ravel()),
+        pl.Series("is_implausible", implausible_periods(panel.units, profile.period_days).ravel()),
     )

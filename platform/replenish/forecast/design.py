@@ -17,6 +17,7 @@ import polars as pl
 from replenish.contracts.profile import ForecastProfile
 from replenish.forecast.panel import SERIES_KEY
 from replenish.forecast.planned_prices import planned_prices
+from replenish.forecast.plausible import implausible_lags
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def prepare_rows(features: pl.DataFrame, profile: ForecastProfile, category_code
         profile: Names the windows and lags.
         category_codes: `sku_id, location_id, category_code, location_code`: small integers stored with the model.
     """
-    frame = features.sort("origin_date", *SERIES_KEY)
+    frame = _plausible(features.sort("origin_date", *SERIES_KEY), profile)
     scale = _scale(frame, profile)
     lags = {int(m[1]): _column(frame, c) / scale for c in frame.columns if (m := _LAG.fullmatch(c))}
     columns: dict[str, FloatArray] = {"log_scale": np.log(scale)}
@@ -68,6 +69,29 @@ def prepare_rows(features: pl.DataFrame, profile: ForecastProfile, category_code
     for lag in sorted(lags)[: 7 if profile.period_days == 1 else 13]:
         columns[f"lag_{lag:02d}"] = lags[lag]
     return FeatureRows(frame, scale, np.column_stack(list(columns.values())), tuple(columns), lags)
+
+
+def _plausible(frame: pl.DataFrame, profile: ForecastProfile) -> pl.DataFrame:
+    """The frame with implausible lags unknown and taken out of the sums, and with no spread where there was one."""
+    numbers = sorted(int(m[1]) for c in frame.columns if (m := _LAG.fullmatch(c)))
+    lags = np.column_stack([_column(frame, f"units_lag_{n}") for n in numbers])
+    is_wrong = implausible_lags(lags, profile.period_days)
+    if not is_wrong.any():
+        return frame
+    changed = [
+        pl.when(pl.Series(~is_wrong[:, place])).then(pl.col(f"units_lag_{n}")).alias(f"units_lag_{n}")
+        for place, n in enumerate(numbers)
+    ]
+    for name in frame.columns:
+        if not (match := _WINDOW.fullmatch(name)) or match[1] == "active_periods":
+            continue
+        inside = is_wrong & (np.array(numbers) <= int(match[2]))
+        if match[1] == "units_sd":
+            changed.append(pl.when(pl.Series(~inside.any(axis=1))).then(pl.col(name)).alias(name))
+        else:
+            excess = pl.Series(np.where(inside, lags, 0.0).sum(axis=1).astype(np.int64))
+            changed.append((pl.col(name) - excess).clip(lower_bound=0).alias(name))
+    return frame.with_columns(changed)
 
 
 def build_design(

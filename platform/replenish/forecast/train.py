@@ -17,6 +17,7 @@ from replenish.forecast.block_models import BlockRows, fit_block
 from replenish.forecast.design import FeatureRows, build_design, prepare_rows
 from replenish.forecast.inputs import ForecastInputs, series_codes
 from replenish.forecast.panel import SERIES_KEY, DemandPanel, build_panel
+from replenish.forecast.plausible import implausible_periods
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def train_model(
     """Fit every block and target on all training origins before `origin`.
 
     Only what was known at `origin` is used: demand increments by `knowledge_date`, features of earlier origins as they
-    were then. Periods with a stock-out, not yet complete periods and series younger than `min_history` are no targets.
+    were then. Periods with a stock-out or an implausible total, not yet complete periods and series younger than
+    `min_history` are no targets.
 
     Raises:
         OutOfRange: Nothing to train on.
@@ -107,6 +109,7 @@ def _targets(
     index = placed["series"].to_numpy()
     days_back = (pl.lit(panel.known_at) - pl.col("origin_date")).dt.total_days()
     start = panel.n_periods - placed.select(days_back // profile.period_days).to_series().to_numpy()
+    is_target = ~(panel.is_censored | implausible_periods(panel.units, panel.period_days))
     is_old_enough = start - panel.first_sale()[index] >= profile.min_history
     units = np.full((len(steps), index.size), np.nan)
     usable = np.zeros(units.shape, dtype=np.bool_)
@@ -115,7 +118,7 @@ def _targets(
         is_known = (period >= 0) & (period < panel.n_periods)
         at = np.where(is_known, period, 0)
         units[place] = np.where(is_known, panel.units[index, at], np.nan)
-        usable[place] = is_known & is_old_enough & ~panel.is_censored[index, at]
+        usable[place] = is_known & is_old_enough & is_target[index, at]
     return units.ravel(), usable.ravel()
 
 
