@@ -13,7 +13,7 @@ from assets.settings import AUTOMATION, STAGE_OWNERS, TIER_HOURS, freshness_afte
 from replenish.contracts.dbt_render import SOURCES_FILE, write_sources
 from replenish.contracts.reader import CONTRACT_FOLDER, read_contracts
 from replenish.stores.lake import DeltaLake
-from resources.gold import DBT_FOLDER, GoldResource, put_interpreter_on_path
+from resources.gold import DBT_FOLDER, RESULTS_FILE, GoldResource, put_interpreter_on_path
 from resources.lake import LakeResource
 
 put_interpreter_on_path()
@@ -135,7 +135,7 @@ def build_unit_test_check(manifest: Mapping[str, Any]) -> dg.AssetChecksDefiniti
     def gold_unit_tests(context: dg.AssetCheckExecutionContext, dbt: GoldResource) -> Iterator[dg.AssetCheckResult]:
         run = dbt.cli(["test", "--select", "test_type:unit"], raise_on_error=False)
         run.wait()
-        results = json.loads((run.target_path / "run_results.json").read_text(encoding="utf-8"))["results"]
+        results = json.loads((run.target_path / RESULTS_FILE).read_text(encoding="utf-8"))["results"]
         found = {result["unique_id"]: result for result in results}
         for unique_id, (model, name) in names.items():
             if dg.AssetCheckKey(dg.AssetKey(model), f"unit__{name}") not in context.selected_asset_check_keys:

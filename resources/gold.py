@@ -10,6 +10,7 @@ from dagster_dbt import DbtCliInvocation, DbtCliResource
 from replenish.contracts.dbt_render import LAKE_VARIABLE
 from replenish.stores.layout import RootLayout
 
+RESULTS_FILE = "run_results.json"
 DBT_FOLDER = Path(__file__).resolve().parents[1] / "dbt"
 
 
@@ -35,6 +36,13 @@ class GoldResource(DbtCliResource):
     root: str
 
     def cli(self, args: Any, **options: Any) -> DbtCliInvocation:
-        """Start a dbt command that reads and writes this deployment's lake; arguments as for DbtCliResource."""
+        """Start a dbt command that reads and writes this deployment's lake; arguments as for DbtCliResource.
+
+        Its files go to `<root>/dbt/<command>`, over those of the command's last run: dagster-dbt would keep a folder
+        per run for good, and dbt would parse the project anew in each.
+        """
         point_dbt_at(Path(self.root))
-        return super().cli(args, **options)
+        target = Path(self.root).absolute() / "dbt" / args[0]
+        # Results of the last run must not be taken for those of a run that ended before it had any.
+        (target / RESULTS_FILE).unlink(missing_ok=True)
+        return super().cli(args, **{"target_path": target, **options})
