@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -23,7 +24,9 @@ from tests.unit.decide.small_world import (
     small_world,
 )
 
-POLICY = read_policy()
+SHIPPED = read_policy()
+POLICY = replace(SHIPPED, objective=replace(SHIPPED.objective, overage_share_of_cost=0.08))
+"""With a ratio of 0.9 for the products below, whatever the shipped policy says today."""
 DAY = timedelta(days=1)
 
 
