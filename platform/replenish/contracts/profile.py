@@ -50,6 +50,8 @@ class ForecastProfile:
     n_backtest_origins: int
     backtest_stride: int
     """Periods between backtest origins."""
+    holidays: str | None
+    """Holiday calendar of the market (`us`); None = no holidays are known."""
     lightgbm: Mapping[str, int | float | str | bool]
     """Parameters passed on to LightGBM, over the platform's own."""
     seeds: tuple[int, ...]
@@ -152,6 +154,7 @@ def parse_profile(loaded: Mapping[str, object], file: str) -> ForecastProfile:
             ),
             blocks=tuple(_block(b) for b in _items(loaded["blocks"], "blocks")),
             max_series=None if loaded["max_series"] is None else _integer(loaded["max_series"], "max_series"),
+            holidays=None if loaded["holidays"] is None else _text(loaded["holidays"], "holidays"),
             lightgbm=_parameters(loaded["lightgbm"]),
             seeds=_integers(loaded["seeds"], "seeds", minimum=0),
         )

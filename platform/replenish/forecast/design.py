@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from replenish.contracts.profile import ForecastProfile
+from replenish.forecast.holidays import holiday_columns
 from replenish.forecast.panel import SERIES_KEY
 from replenish.forecast.planned_prices import planned_prices
 from replenish.forecast.plausible import implausible_lags
@@ -43,6 +44,8 @@ class FeatureRows:
     static: FloatArray
     static_names: tuple[str, ...]
     lags: dict[int, FloatArray]
+    month_days: FloatArray | None = None
+    """Shape (n_rows, 31), see `month_days`; None where the profile's periods are no days."""
 
 
 def prepare_rows(features: pl.DataFrame, profile: ForecastProfile, category_codes: pl.DataFrame) -> FeatureRows:
@@ -109,7 +112,10 @@ def build_design(
     for place, step in enumerate(steps):
         columns = {"step": np.full(rows.scale.size, float(step))}
         columns |= _season_picks(rows, step, profile.period_days)
-        columns |= _calendar(rows.frame["origin_date"], step, profile.period_days)
+        columns |= _calendar(rows.frame["origin_date"], step, profile)
+        if rows.month_days is not None:
+            month_day = columns["target_month_day"].astype(np.int64) - 1
+            columns["month_day_index"] = rows.month_days[np.arange(rows.scale.size), month_day]
         with np.errstate(invalid="ignore", divide="ignore"):
             columns["planned_price_ratio"] = np.where(origin_price > 0, price[:, place] / origin_price, np.nan)
         columns["is_planned_promotion"] = promotion[:, place]
@@ -148,7 +154,8 @@ def _mean_of_lags(rows: FeatureRows, lags: range, missing: FloatArray) -> FloatA
     return _mean_known(np.column_stack(known)) if known else missing
 
 
-def _calendar(origins: pl.Series, step: int, period_days: int) -> dict[str, FloatArray]:
+def _calendar(origins: pl.Series, step: int, profile: ForecastProfile) -> dict[str, FloatArray]:
+    period_days = profile.period_days
     ahead = timedelta(days=(step - 1) * period_days)
     target = origins + ahead
     # A week belongs to the month and year day of its middle, so that Christmas falls into one and the same week number.
@@ -160,8 +167,9 @@ def _calendar(origins: pl.Series, step: int, period_days: int) -> dict[str, Floa
     }
     if period_days == 1:
         columns["target_weekday"] = target.dt.weekday()
-    days_to_christmas = _days_to_christmas(middle)
-    return {n: c.cast(pl.Float64).to_numpy() for n, c in columns.items()} | {"days_to_christmas": days_to_christmas}
+    holidays = {} if profile.holidays is None else holiday_columns(profile.holidays, middle)
+    numbers = {n: c.cast(pl.Float64).to_numpy() for n, c in columns.items()}
+    return numbers | {"days_to_christmas": _days_to_christmas(middle)} | holidays
 
 
 def _days_to_christmas(days: pl.Series) -> FloatArray:

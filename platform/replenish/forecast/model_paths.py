@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from replenish.contracts.profile import ForecastProfile
-from replenish.forecast.block_models import MEAN, FloatArray, model_targets, predict_blocks, rising_quantiles
+from replenish.forecast.block_models import (
+    MEAN,
+    Float32Array,
+    FloatArray,
+    model_targets,
+    predict_blocks,
+    rising_quantiles,
+)
 from replenish.forecast.design import build_design, prepare_rows
 from replenish.forecast.forecast_frame import forecast_frame
 from replenish.forecast.inputs import ForecastInputs, series_codes
+from replenish.forecast.month_days import month_day_indices
 from replenish.forecast.train import ModelCard
 
 
@@ -23,14 +32,15 @@ def model_forecasts(
     Args:
         files: Verified model texts by file name.
         card: Card of the same model.
-        inputs: Prices and categories.
+        inputs: Demand, stock, prices and categories.
         features: Rows of `features/feat_demand`, any origins.
         profile: The profile that the model was trained with.
     """
     codes, _ = series_codes(features, inputs.categories, card.lists)
     rows = prepare_rows(features, profile, codes)
+    rows = replace(rows, month_days=month_day_indices(inputs, rows.frame, profile))
     matrices = {
-        (first, last): build_design(rows, range(first, last + 1), profile, inputs.prices)[0]
+        (first, last): _of_columns(card.columns, *build_design(rows, range(first, last + 1), profile, inputs.prices))
         for first, last in profile.blocks
     }
     forecasts = predict_blocks(files, matrices, card.columns, profile)
@@ -40,3 +50,10 @@ def model_forecasts(
 
     quantiles = rising_quantiles([in_units(target) for target in model_targets(profile)[1:]])
     return forecast_frame(rows.frame, in_units(MEAN), quantiles, profile)
+
+
+def _of_columns(wanted: Sequence[str], matrix: Float32Array, names: Sequence[str]) -> Float32Array:
+    """The columns a model was trained with: one that is made no more is unknown, one made only since is left out."""
+    place = {name: number for number, name in enumerate(names)}
+    missing = np.full(matrix.shape[0], np.nan, dtype=np.float32)
+    return np.column_stack([matrix[:, place[name]] if name in place else missing for name in wanted])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -16,6 +16,7 @@ from replenish.errors import OutOfRange
 from replenish.forecast.block_models import BlockRows, fit_block
 from replenish.forecast.design import FeatureRows, build_design, prepare_rows
 from replenish.forecast.inputs import ForecastInputs, series_codes
+from replenish.forecast.month_days import month_days_of_panel
 from replenish.forecast.panel import SERIES_KEY, DemandPanel, build_panel
 from replenish.forecast.plausible import implausible_periods
 
@@ -65,6 +66,8 @@ def train_model(
     codes, lists = series_codes(chosen, inputs.categories)
     rows = prepare_rows(chosen, profile, codes)
     panel = build_panel(inputs.demand, inputs.stock, chosen, known_at=origin, period_days=profile.period_days)
+    if profile.period_days == 1:
+        rows = replace(rows, month_days=month_days_of_panel(panel, rows.frame))
     files: dict[str, str] = {}
     n_rows, names = 0, ()  # type: int, tuple[str, ...]
     for block in profile.blocks:
