@@ -65,13 +65,20 @@ def backtest(
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Root of the deployment.")] = None,
 ) -> None:
-    """Rolling-origin backtest with another profile, beside seasonal naive and moving average; printed, not stored."""
+    """Rolling-origin backtest with another profile, beside seasonal naive and moving average; printed, not stored.
+
+    The profile's features are brought up to date first: no run has built those of a profile that none forecasts with.
+    """
     # Here and not above: LightGBM takes seconds to import, and every other command would pay for it.
+    from replenish.features.demand import update_feat_demand
     from replenish.forecast.backtest import backtest_profile
 
     deployment = open_deployment(root or default_root())
     console = open_console()
     day = origin.date() if origin else deployment.dataset.origin
+    chosen = read_profile(profile)
+    with console.status("features"):
+        update_feat_demand(deployment.lake, deployment.dataset, chosen, through=day)
     with console.status("backtest"):
-        summary = backtest_profile(deployment.lake, deployment.dataset, read_profile(profile), day)
+        summary = backtest_profile(deployment.lake, deployment.dataset, chosen, day)
     console.print(frame_table(f"Backtest, profile {profile}", summary))
