@@ -19,7 +19,7 @@ from replenish.contracts.dataset import Dataset
 from replenish.contracts.model import Contract
 from replenish.control.order_verdict import OrderVerdict, Reason
 from replenish.control.policy import ReplenishmentPolicy
-from replenish.decide.candidates import line_candidates, void_candidates
+from replenish.decide.candidates import line_candidates, sent_orders, void_candidates
 from replenish.decide.decision_table import (
     DECISION_SCHEMA,
     DECISION_TABLE,
@@ -90,6 +90,7 @@ def decide_origin(
     else:
         candidates = void_candidates(lake, dataset, policy, origin)
     states = read_slots(journal, [candidate.slot_id for candidate in candidates])
+    last_sent = _last_sent(journal)
     rows = []
     for candidate in candidates:
         made_id = decision_id(candidate.slot_id, candidate.digest, candidate.model_digest, policy.policy_digest)
@@ -98,7 +99,11 @@ def decide_origin(
             *(made_id, candidate.slot_id, state.revision_of(made_id), candidate.period_start),
             *(candidate.digest, policy.policy_digest),
         )
-        settled, status = settle(candidate.wants_units, candidate.verdict, state, made_id, origin)
+        sent = last_sent.get((candidate.item["sku_id"], candidate.item["location_id"]))
+        sent_since = sent if sent is not None and sent >= candidate.period_start else None
+        settled, status = settle(
+            candidate.wants_units, candidate.verdict, state, made_id, origin, sent_since=sent_since
+        )
         rows.append(candidate.row(settled, identity, origin, status))
     decisions = decision_frame(rows)
     audit(decisions)
@@ -107,16 +112,37 @@ def decide_origin(
     return DecisionRun(commit, origin, Counter(decisions["verdict"].to_list()), n_new, n_sent, decisions)
 
 
+def _last_sent(journal: Journal) -> dict[tuple[str, str], date]:
+    """Newest origin at which an order of each item (sku, location) was executed."""
+    newest: dict[tuple[str, str], date] = {}
+    for order in sent_orders(journal):
+        item = (order.sku_id, order.location_id)
+        newest[item] = max(order.origin_date, newest.get(item, order.origin_date))
+    return newest
+
+
 def settle(
-    wants_units: bool, verdict: OrderVerdict, state: SlotState, made_id: str, origin: date
+    wants_units: bool,
+    verdict: OrderVerdict,
+    state: SlotState,
+    made_id: str,
+    origin: date,
+    *,
+    sent_since: date | None = None,
 ) -> tuple[OrderVerdict, str]:
-    """Verdict and status in view of what the slot already saw: at most one order per slot is ever executed."""
+    """Verdict and status in view of what was sent: at most one order per slot, and none before an order already sent.
+
+    `sent_since`: newest origin since the start of the review period at which an order of the item was executed, in
+    whatever slot. Other slots reach into this one where a review period has changed, or a past origin is run later.
+    """
     if state.executed_id == made_id:
         return verdict, "executed"
     reason = None
     if state.executed_id is not None and wants_units:
         detail = f"this review period's order was sent as revision {state.executed_revision}"
         reason = Reason("already_executed", detail, "no_action")
+    elif sent_since is not None and wants_units:
+        reason = Reason("already_executed", f"an order of this item was sent at {sent_since}", "no_action")
     elif state.newest_origin is not None and state.newest_origin > origin:
         reason = Reason("decided_later", f"this slot was decided again at {state.newest_origin}", "no_action")
     if reason is not None:
@@ -130,7 +156,7 @@ def settle(
 def _record(
     journal: Journal, outbox: Outbox, decisions: pl.DataFrame, states: Mapping[str, SlotState], as_of: datetime
 ) -> tuple[int, int]:
-    n_new = n_sent = 0
+    n_new = 0
     for row in decisions.iter_rows(named=True):
         if row["decision_id"] not in states[row["slot_id"]].revisions:
             journal.append(_event(DECISION_MADE, row["decision_id"], row["slot_id"], as_of, _made_data(row)))
@@ -141,7 +167,10 @@ def _record(
             journal.append(
                 _event(DECISION_EXECUTED, f"executed/{row['slot_id']}", row["slot_id"], as_of, asdict(order))
             )
-            n_sent += outbox.put(order)
+    # From the journal and not from this run's rows: an order whose delivery a crash cut off gets its file even if
+    # what is decided now, from other inputs, is another revision.
+    executed = journal.records(type=DECISION_EXECUTED)
+    n_sent = sum(outbox.put(OutboxOrder(**record.data)) for record in executed if record.subject in states)  # type: ignore[arg-type]
     return n_new, n_sent
 
 

@@ -12,6 +12,7 @@ from replenish.bitemporal import live_versions
 from replenish.contracts.model import TIMESTAMP
 
 ITEM = ["sku_id", "location_id"]
+PO_LINE = ["po_id", "po_line"]
 COUNT_SCHEMA: dict[str, pl.DataType] = {
     "sku_id": pl.String(),
     "location_id": pl.String(),
@@ -96,15 +97,14 @@ def open_orders(fct_supply: pl.DataFrame, origin: date, max_open_days: int) -> p
     Returns:
         `sku_id`, `location_id`, `on_order_units` (> 0), `dead_order_units`; sorted by item.
     """
-    known = fct_supply.filter((pl.col("knowledge_date") <= origin) & pl.col("po_id").is_not_null())
-    ordered = pl.col("supply_event") == "ordered"
-    lines = known.group_by("po_id", "po_line").agg(
-        pl.col("sku_id").filter(ordered).sort().last().alias("sku_id"),
-        pl.col("location_id").filter(ordered).sort().last().alias("location_id"),
-        pl.col("ordered_at").filter(ordered).max().alias("ordered_at"),
-        (pl.col("ordered_units").sum() - pl.col("received_units").sum()).alias("open_units"),
+    known = fct_supply.filter(pl.col("knowledge_date") <= origin)
+    received = known.filter(pl.col("supply_event") == "received").group_by(PO_LINE)
+    lines = (
+        _live_order_lines(known)
+        .join(received.agg(pl.col("received_units").sum()), on=PO_LINE, how="left")
+        .with_columns((pl.col("ordered_units") - pl.col("received_units").fill_null(0)).alias("open_units"))
     )
-    still_open = lines.filter((pl.col("open_units") > 0) & pl.col("sku_id").is_not_null())
+    still_open = lines.filter(pl.col("open_units") > 0)
     is_dead = pl.col("ordered_at").dt.date() < pl.lit(origin - timedelta(days=max_open_days))
     return (
         still_open.group_by(ITEM)
@@ -116,6 +116,17 @@ def open_orders(fct_supply: pl.DataFrame, origin: date, max_open_days: int) -> p
     )
 
 
+def _live_order_lines(known: pl.DataFrame) -> pl.DataFrame:
+    """Purchase order lines as they stand now: `po_id, po_line, sku_id, location_id, ordered_at, ordered_units`.
+
+    Postings of a version and of its reversal cancel each other, so what a correction replaced, and what was retracted,
+    is left out.
+    """
+    ordered = known.filter((pl.col("supply_event") == "ordered") & pl.col("po_id").is_not_null())
+    live = ordered.group_by(*PO_LINE, *ITEM, "ordered_at").agg(pl.col("ordered_units").sum())
+    return live.filter((pl.col("ordered_units") > 0) & pl.col("sku_id").is_not_null())
+
+
 def pending_orders(sent: Iterable[SentOrder], fct_supply: pl.DataFrame, origin: date) -> pl.DataFrame:
     """Units sent from here before the origin and not yet seen as a purchase order.
 
@@ -125,10 +136,8 @@ def pending_orders(sent: Iterable[SentOrder], fct_supply: pl.DataFrame, origin: 
     Returns:
         Columns of `PENDING_SCHEMA`, sorted by item.
     """
-    seen = fct_supply.filter((pl.col("knowledge_date") <= origin) & (pl.col("supply_event") == "ordered"))
-    lines = seen.group_by("po_id", "po_line").agg(
-        pl.col("sku_id").first(), pl.col("location_id").first(), pl.col("ordered_at").max().dt.date()
-    )
+    lines = _live_order_lines(fct_supply.filter(pl.col("knowledge_date") <= origin))
+    lines = lines.with_columns(pl.col("ordered_at").dt.date())
     confirmations: dict[tuple[str, str], list[date]] = {}
     for sku, location, day in lines.select(*ITEM, "ordered_at").sort(*ITEM, "ordered_at").iter_rows():
         confirmations.setdefault((sku, location), []).append(day)

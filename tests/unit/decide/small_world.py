@@ -98,7 +98,7 @@ def put_forecast(lake: DeltaLake, mean: float, sd: float, *, mode: str = "champi
     lake.replace_partitions("forecasts/protection_demand", pl.DataFrame(rows), column="origin_date", values=[origin])
 
 
-def put_products(lake: DeltaLake, cost: int = 100, price: int = 172, pack: int = 12) -> None:
+def put_products(lake: DeltaLake, cost: int = 100, price: int = 172, pack: int = 12, review_days: int = 7) -> None:
     day = date(2024, 1, 1)
     product = [
         posting(
@@ -108,7 +108,7 @@ def put_products(lake: DeltaLake, cost: int = 100, price: int = 172, pack: int =
         for s, _ in ITEMS
     ]  # fmt: skip
     supplier = posting(
-        supplier_id="V1", event_time=at(day), knowledge_time=at(day), review_period_days=7, min_order_cents=0
+        supplier_id="V1", event_time=at(day), knowledge_time=at(day), review_period_days=review_days, min_order_cents=0
     )
     lake.overwrite("gold/dim_product", pl.DataFrame(product))
     lake.overwrite("gold/dim_supplier", pl.DataFrame([supplier]))

@@ -35,7 +35,9 @@ from tests.unit.decide.small_world import (
     small_world,
 )
 
-POLICY = read_policy()
+SHIPPED = read_policy()
+POLICY = replace(SHIPPED, objective=replace(SHIPPED.objective, overage_share_of_cost=0.08))
+"""With a ratio of 0.9 for the products below, whatever the shipped policy says today."""
 DAY = timedelta(days=1)
 
 
@@ -89,6 +91,48 @@ def test_late_events_after_an_execution_send_no_second_order(tmp_path: Path) -> 
     assert len(world.outbox.orders()) == len(ITEMS)
     table = world.lake.read(DECISION_TABLE)
     assert table.filter(pl.col("status") == "executed").height == len(ITEMS)
+
+
+def test_a_longer_review_period_does_not_send_the_same_origin_again(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    decide(world)
+    put_products(world.lake, review_days=28)
+    row = first(decide(world))
+    assert row["period_start"] < ORIGIN - DAY
+    assert (row["verdict"], row["order_units"]) == ("no_action", 0) and "already_executed" in reason_codes(row)
+    assert len(world.outbox.orders()) == len(ITEMS)
+
+
+def test_a_past_origin_that_is_run_after_a_later_one_sends_nothing(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    decide(world)
+    past = ORIGIN - 7 * DAY
+    put_stock(world.lake, 100, past - DAY)
+    put_silver(world.lake, past - DAY)
+    put_forecast(world.lake, 120.0, 10.0, origin=past)
+    row = first(decide(world, past))
+    assert row["need_units"] == 33 and "already_executed" in reason_codes(row)
+    assert len(world.outbox.orders()) == len(ITEMS)
+
+
+@pytest.mark.parametrize("earlier", ["A1", "A2"])
+def test_a_purchase_order_corrected_to_another_item_is_on_order_for_that_one(tmp_path: Path, earlier: str) -> None:
+    world = small_world(tmp_path)
+    now = "A2" if earlier == "A1" else "A1"
+    was = ordered("P1", earlier, ORIGIN - 3 * DAY, 24)
+    put_supply(world.lake, [was, was | {"ordered_units": -24}, ordered("P1", now, ORIGIN - 3 * DAY, 24)])
+    run = decide(world)
+    assert (first(run, earlier)["on_order_units"], first(run, now)["on_order_units"]) == (0, 24)
+
+
+def test_a_purchase_order_taken_back_confirms_nothing(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    decide(world)
+    line = ordered("P1", "A1", ORIGIN, 36)
+    put_supply(world.lake, [line, line | {"ordered_units": -36}])
+    later = ORIGIN + 7 * DAY
+    put_forecast(world.lake, 120.0, 10.0, origin=later)
+    assert first(decide(world, later), "A1")["on_order_units"] == 36
 
 
 def test_a_new_revision_replaces_a_decision_that_waits_for_a_person(tmp_path: Path) -> None:
@@ -242,6 +286,17 @@ def test_a_crash_after_the_journal_is_made_good_by_the_next_run(tmp_path: Path) 
     assert len(world.outbox.orders()) == len(ITEMS)
     assert run.decisions["revision"].to_list() == [1, 1]
     assert len(list(world.journal.records(type=DECISION_MADE))) == len(ITEMS)
+
+
+def test_an_order_cut_off_by_a_crash_is_delivered_even_when_inputs_have_changed(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    decide(world)
+    sent = world.outbox.orders()
+    for path in world.outbox.folder.glob("*.json"):
+        path.unlink()
+    put_stock(world.lake, 20, ORIGIN - DAY)
+    assert decide(world).n_sent == len(ITEMS)
+    assert world.outbox.orders() == sent
 
 
 def test_without_a_forecast_the_stage_is_not_applicable(tmp_path: Path) -> None:
