@@ -9,6 +9,7 @@ from typing import Annotated
 
 import polars as pl
 import typer
+from rich.markup import escape
 
 from replenish.cli.deployment import default_root, open_deployment
 from replenish.cli.tables import decision_table, frame_table, open_console, reasons_text
@@ -68,6 +69,6 @@ def show_decision(
     if as_json:
         console.print_json(json.dumps(row, default=str))
         return
-    console.print(f"[bold]{row['verdict']}[/] {reasons_text(row['reasons'])}", soft_wrap=True)
+    console.print(f"[bold]{row['verdict']}[/] {escape(reasons_text(row['reasons']))}", soft_wrap=True)
     terms = [(name, str(value)) for name, value in row.items() if name != "reasons" and value is not None]
     console.print(frame_table("Terms", pl.DataFrame(terms, schema=["term", "value"], orient="row")))

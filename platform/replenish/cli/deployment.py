@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from filecmp import cmp
 from pathlib import Path
 
 from replenish.contracts.dataset import Dataset
@@ -73,7 +74,8 @@ def prepare_deployment(root: Path, data: Path, *, feed: Path | None, assume: Pat
 
 
 def _offer(path: Path, target: Path) -> None:
-    if target.exists() and target.stat().st_size == path.stat().st_size:
+    # Equal size alone is not enough: a digit that was corrected leaves it as it is.
+    if target.exists() and (target.samefile(path) or cmp(path, target, shallow=False)):
         return
     target.unlink(missing_ok=True)
     try:

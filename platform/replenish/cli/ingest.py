@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from replenish.cli.deployment import default_root, now_utc, open_deployment, prepare_deployment, root_for
 from replenish.cli.tables import feed_counts_table, file_table, open_console
@@ -38,4 +39,7 @@ def ingest_files(
     console.print(file_table(report.files))
     console.print(feed_counts_table(deployment.journal))
     if report.unmatched:
-        console.print(f"[yellow]no feed reads these files[/]: {', '.join(map(str, report.unmatched))}", soft_wrap=True)
+        console.print(f"[yellow]no feed reads these files[/]: {escape(', '.join(report.unmatched))}", soft_wrap=True)
+    if report.unsettled:
+        names = escape(", ".join(report.unsettled))
+        console.print(f"[yellow]changed while they were read, left for the next time[/]: {names}", soft_wrap=True)

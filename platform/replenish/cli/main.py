@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from replenish.cli import bench, decisions, demo, feeds, forecast, ingest, run, status
 from replenish.errors import ReplenishError
@@ -34,5 +35,7 @@ def main() -> None:
     try:
         app()
     except ReplenishError as error:
-        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {error}", soft_wrap=True, highlight=False)
+        # Ids stand in square brackets, which rich would take for markup and leave out.
+        line = f"[bold red]{type(error).__name__}[/]: {escape(str(error))}"
+        Console(stderr=True).print(line, soft_wrap=True, highlight=False)
         sys.exit(2)

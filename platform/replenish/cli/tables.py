@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from replenish.ingest.door import FileVerdict
@@ -50,7 +51,7 @@ def file_table(files: Iterable[FileVerdict]) -> Table:
     for verdict in listed[:LISTED_FILES]:
         table.add_row(
             verdict.feed_id,
-            verdict.file,
+            escape(verdict.file),
             verdict.status,
             *(_count(getattr(verdict, n)) for n in numbers),
             _reasons(verdict.reasons),
@@ -80,7 +81,7 @@ def feed_counts_table(journal: Journal) -> Table:
 
 
 def frame_table(title: str, frame: pl.DataFrame, *, most: int = 60) -> Table:
-    """Any small frame as a table: numbers right, floats with three digits."""
+    """Any small frame as a table: numbers right, floats with three digits, text as it is and never as markup."""
     right = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
     table = _table(title, *frame.columns, right=right)
     for row in frame.head(most).iter_rows():
@@ -92,7 +93,7 @@ def frame_table(title: str, frame: pl.DataFrame, *, most: int = 60) -> Table:
                 if isinstance(v, float)
                 else f"{v:,}"
                 if isinstance(v, int) and not isinstance(v, bool)
-                else str(v)
+                else escape(str(v))
                 for v in row
             )
         )
@@ -122,8 +123,8 @@ def decision_table(title: str, decisions: pl.DataFrame) -> Table:
         cost = row.get("order_cost_cents")
         table.add_row(
             row["decision_id"][:12],
-            row["sku_id"],
-            row["location_id"],
+            escape(row["sku_id"]),
+            escape(row["location_id"]),
             row["verdict"],
             row["status"],
             *("" if row.get(name) is None else _count(row[name]) for name in ("order_units",)),
@@ -132,7 +133,7 @@ def decision_table(title: str, decisions: pl.DataFrame) -> Table:
                 "" if row.get(n) is None else _count(row[n])
                 for n in ("on_hand_units", "on_order_units", "base_stock_level_units")
             ),
-            reasons_text(row["reasons"]),
+            escape(reasons_text(row["reasons"])),
         )
     return table
 
