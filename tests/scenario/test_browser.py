@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from replenish.cli.dagster_process import dagster_environment, materialize
+from replenish.cli.dagster_process import dagster_environment, materialize, reports_server
 from replenish.cli.demo import lay_out_retailer
 from replenish.contracts.dataset_reader import read_dataset
+from replenish.drift.report import REPORTS_PORT
 from replenish.outcomes.retailer_plan import RetailerPlan
 from replenish.stores.layout import RootLayout
 
@@ -47,12 +48,25 @@ def layout(tmp_path_factory) -> RootLayout:
     return layout
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def reports(layout) -> Iterator[str]:
+    """Address of the reports, served as `replenish dev` does but on a port that is free."""
+    port = free_port()
+    with reports_server(layout, port):
+        wait_for(f"http://127.0.0.1:{port}/")
+        yield f"http://127.0.0.1:{port}"
+
+
 @pytest.fixture(scope="module")
 def ui(layout) -> Iterator[str]:
     """Address of a read-only Dagster UI on the root."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).parent / "dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1"]
     server = subprocess.Popen(
         [*command, "-p", str(port), "--read-only"],
@@ -79,17 +93,17 @@ def page(layout) -> Iterator[Any]:
         browser.close()
 
 
-def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    """Return when the server answers; fail when it ended or took too long."""
+def wait_for(address: str, server: subprocess.Popen[bytes] | None = None) -> None:
+    """Return when the address answers; fail when its server ended or took too long."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        assert server.poll() is None, "the webserver ended"
+        assert server is None or server.poll() is None, "the server ended"
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return
         except OSError:
             time.sleep(0.5)
-    pytest.fail("the webserver did not answer")
+    pytest.fail("the server did not answer")
 
 
 def keep(page: Any, name: str) -> None:
@@ -120,9 +134,10 @@ def test_the_checks_of_a_table_are_listed(ui, page) -> None:
     keep(page, "checks.png")
 
 
-def test_the_drift_report_opens(layout, page) -> None:
-    reports = sorted(layout.reports.glob("*.html"))
-    assert reports
-    page.goto(reports[-1].as_uri(), timeout=LOOK_MS)
+def test_the_drift_report_opens_from_its_asset(ui, reports, page) -> None:
+    page.goto(f"{ui}/assets/drift_report", timeout=LOOK_MS)
+    link = page.locator(f"a[href^='http://127.0.0.1:{REPORTS_PORT}/']").first
+    link.wait_for(timeout=LOOK_MS)
+    page.goto(f"{reports}/{link.get_attribute('href').rpartition('/')[2]}", timeout=LOOK_MS)
     page.get_by_text("Dataset Drift").first.wait_for(timeout=LOOK_MS)
     keep(page, "drift_report.png")

@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 from replenish.cli.deployment import CHECKOUT
+from replenish.drift.report import REPORTS_PORT
 from replenish.errors import ReplenishError
 from replenish.stores.layout import RootLayout
 
@@ -77,6 +79,20 @@ def materialize(layout: RootLayout, *, select: str, origin: date | None, on_step
 
 
 def serve(layout: RootLayout, *, port: int, arguments: Sequence[str] = ()) -> int:
-    """The Dagster UI and daemon on this root, on 127.0.0.1, until interrupted; returns the exit code."""
+    """Dagster's UI, its daemon and the reports of this root on 127.0.0.1, until interrupted; returns the exit code."""
     command = ["dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port), *arguments]
-    return subprocess.run(command, cwd=CHECKOUT, env=dagster_environment(layout), check=False).returncode
+    with reports_server(layout):
+        return subprocess.run(command, cwd=CHECKOUT, env=dagster_environment(layout), check=False).returncode
+
+
+@contextmanager
+def reports_server(layout: RootLayout, port: int = REPORTS_PORT) -> Iterator[None]:
+    """Serve the reports folder of a root on 127.0.0.1; where the port is taken, their paths remain."""
+    layout.reports.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory"]
+    server = subprocess.Popen([*command, str(layout.reports)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()

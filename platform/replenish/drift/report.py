@@ -22,10 +22,18 @@ MAX_SAMPLE_ROWS = 20_000
 MIN_REPORT_ROWS = 30
 SAMPLE_SEED = 1
 
+REPORTS_PORT = 3001
+"""Where `replenish dev` serves the reports, on this machine only: a browser follows no file link from the UI's page."""
+
 
 def report_path(folder: Path, origin: date) -> Path:
     """Where the report of an origin lies."""
     return folder / f"drift-{origin.isoformat()}.html"
+
+
+def report_link(path: Path) -> str:
+    """Address of a report while `replenish dev` runs."""
+    return f"http://127.0.0.1:{REPORTS_PORT}/{path.name}"
 
 
 def write_evidently_report(lake: DeltaLake, profile: ForecastProfile, origin: date, folder: Path) -> Path:
