@@ -13,7 +13,8 @@ from replenish.contracts.dataset import FileFormat
 
 DECIMAL = pl.Decimal(38, 6)
 """Six digits behind the point: a price in thousandths of a cent; 38 digits in all is what 128 bits hold."""
-MAX_FACTOR_OPERAND = Decimal(10) ** 12
+MAX_INTEGER = 10**12
+MAX_FACTOR_OPERAND = Decimal(MAX_INTEGER)
 """Above this a product could leave 128 bits; no real quantity or price comes near it."""
 
 _FLAGS = {
@@ -50,13 +51,18 @@ def decimals_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
 
 
 def integers_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
-    """Whole numbers as Int64; `5.0` is whole, `5.5` and what does not fit 64 bits are null."""
+    """Whole numbers as Int64; `5.0` is whole, `5.5` and what lies beyond 10^12 are null: sums have to fit 64 bits."""
     if column.dtype.is_integer():
-        return column.cast(pl.Int64(), strict=False)
-    if column.dtype != pl.String() or not _is_plain(file_format):
-        return _whole(decimals_of(column, file_format))
-    values = column.cast(pl.Int64(), strict=False)
-    return _retry(values, column, lambda text: _whole(decimals_of(text, file_format)))
+        values = column.cast(pl.Int64(), strict=False)
+    elif column.dtype != pl.String() or not _is_plain(file_format):
+        values = _whole(decimals_of(column, file_format))
+    else:
+        values = column.cast(pl.Int64(), strict=False)
+        values = _retry(values, column, lambda text: _whole(decimals_of(text, file_format)))
+    lowest, highest = values.min(), values.max()
+    if lowest is None or (lowest >= -MAX_INTEGER and highest <= MAX_INTEGER):  # type: ignore[operator]
+        return values
+    return values.set(~values.is_between(-MAX_INTEGER, MAX_INTEGER).fill_null(True), None)
 
 
 def floats_of(column: pl.Series, file_format: FileFormat) -> pl.Series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 
 import polars as pl
 
@@ -10,6 +10,9 @@ from replenish.bitemporal import origin_instant_expr
 from replenish.errors import FileFault
 
 INSTANT = pl.Datetime("us", "UTC")
+FIRST_INSTANT = datetime(1900, 1, 1, tzinfo=UTC)
+LAST_INSTANT = datetime(2200, 1, 1, tzinfo=UTC)
+"""Outside them a time is a typing error or a placeholder; one such row would stretch every axis over millennia."""
 ISO_FORMATS = (
     "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%d %H:%M:%S",
@@ -34,7 +37,7 @@ _SAMPLE = 64
 def instants_of(
     column: pl.Series, zone: str, formats: tuple[str, ...] = (), days_since: date | None = None
 ) -> pl.Series:
-    """The column as `Datetime("us", "UTC")`, null where nothing readable stands.
+    """The column as `Datetime("us", "UTC")`, null where nothing readable, or no time of our days, stands.
 
     Args:
         column: Text, a typed time or date, or day numbers.
@@ -46,6 +49,14 @@ def instants_of(
     Raises:
         FileFault: `zone_contradiction`: an explicit offset other than UTC is not the offset of `zone` at that instant.
     """
+    instants = _read_instants(column, zone, formats, days_since)
+    lowest, highest = instants.min(), instants.max()
+    if lowest is None or (lowest >= FIRST_INSTANT and highest <= LAST_INSTANT):  # type: ignore[operator]
+        return instants
+    return instants.set(~instants.is_between(FIRST_INSTANT, LAST_INSTANT).fill_null(True), None)
+
+
+def _read_instants(column: pl.Series, zone: str, formats: tuple[str, ...], days_since: date | None) -> pl.Series:
     if days_since is not None:
         days = column.cast(pl.Int64(), strict=False).cast(pl.Int32(), strict=False)
         zero = (days_since - date(1970, 1, 1)).days

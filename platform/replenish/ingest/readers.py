@@ -66,8 +66,8 @@ def read_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
     """The file's records in order.
 
     Raises:
-        FileFault: `empty_file`, `wrong_encoding`, `duplicate_column`, `too_many_broken_rows`, `gzip_bomb`,
-            `unreadable`.
+        FileFault: `empty_file`, `wrong_encoding`, `duplicate_column`, `too_many_broken_rows`, `unclosed_quote`,
+            `gzip_bomb`, `unreadable`.
     """
     readers = {"csv": _csv_chunks, "jsonl": _jsonl_chunks, "parquet": _parquet_chunks}
     try:
@@ -137,11 +137,15 @@ def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_hea
             ),
         ) as reader,
     ):
-        yield from _numbered(reader, broken, first_row)
+        last_row: tuple[str, ...] = ()
+        for chunk in _numbered(reader, broken, first_row, file_format.quote):
+            last_row = chunk.frame.row(-1) if chunk.frame.height else last_row
+            yield chunk
+        _refuse_swallowed(last_row, file_format)
 
 
 def _numbered(
-    reader: pacsv.CSVStreamingReader, broken: list[pacsv.InvalidRow], first_row: int
+    reader: pacsv.CSVStreamingReader, broken: list[pacsv.InvalidRow], first_row: int, quote: str
 ) -> Iterator[SourceChunk]:
     """Chunks with their row numbers: the parser numbers only the rows it leaves out, sound ones fill the gaps."""
     sound = 0
@@ -151,12 +155,12 @@ def _numbered(
         position = np.arange(sound, sound + batch.num_rows, dtype=np.int64)
         before = np.searchsorted(gaps, position, side="right")
         last = taken + (int(before[-1]) if before.size else 0)
-        letters = tuple(_field_count(row, first_row) for row in broken[: last - taken])
+        letters = tuple(_field_count(row, first_row, quote) for row in broken[: last - taken])
         yield from _split(_frame_of(batch), position + taken + before + 1, letters)
         del broken[: last - taken]
         sound, taken = sound + batch.num_rows, last
     if broken:
-        letters = tuple(_field_count(row, first_row) for row in broken)
+        letters = tuple(_field_count(row, first_row, quote) for row in broken)
         yield SourceChunk(pl.DataFrame(schema=_frame_of(reader.schema.empty_table()).schema), _numbers([]), letters)
 
 
@@ -166,7 +170,23 @@ def _split(frame: pl.DataFrame, row_nrs: np.ndarray, broken: tuple[BrokenRow, ..
         yield SourceChunk(frame[rows], _numbers(row_nrs[rows]), broken if start == 0 else ())
 
 
-def _field_count(row: pacsv.InvalidRow, first_row: int) -> BrokenRow:
+def _refuse_swallowed(last_row: tuple[str, ...], file_format: FileFormat) -> None:
+    """Refuse a file whose last field holds whole records: its quote was never closed, and the count of fields is right.
+
+    Raises:
+        FileFault: `unclosed_quote`.
+    """
+    if file_format.quote and len(last_row) > 1:
+        behind = last_row[-1].splitlines()[1:]
+        if any(line.count(file_format.separator) == len(last_row) - 1 for line in behind):
+            raise FileFault("unclosed_quote", f"the last field swallows the {len(behind)} rows behind it")
+
+
+def _field_count(row: pacsv.InvalidRow, first_row: int, quote: str) -> BrokenRow:
+    # Rows behind a quote that is never closed are swallowed by its field: nobody could count them as offered.
+    if quote and row.text.count(quote) % 2 and len(row.text.strip().splitlines()) > 1:
+        nr = (row.number or 0) - first_row + 1
+        raise FileFault("unclosed_quote", f"the quote opened in row {nr} swallows the rows behind it", row=nr)
     rule = f"{row.expected_columns} fields, has {row.actual_columns}"
     return BrokenRow((row.number or 0) - first_row + 1, "wrong_field_count", rule, row.text)
 
