@@ -42,7 +42,7 @@ def drift_scores(
 
 @dg.asset(
     deps=["drift_scores"],
-    description="Evidently report of inputs and predictions, this origin against the training period.",
+    description="Evidently report of the model's inputs: the newest 28 periods beside the 56 before them.",
     **origin_settings("drift", tier="silver", kinds={"evidently", "html"}),
 )
 def drift_report(

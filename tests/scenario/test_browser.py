@@ -33,6 +33,8 @@ QUIET = ["--disable-background-networking", "--disable-component-update", "--dis
 VIEW = {"width": 1680, "height": 950}
 START_SECONDS = 120
 LOOK_MS = 60_000
+FADE_MS = 800
+"""Dialogs of the UI fade in."""
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,7 @@ def wait_for(address: str, server: subprocess.Popen[bytes] | None = None) -> Non
 def keep(page: Any, name: str) -> None:
     """Keep a picture where a folder was named."""
     if folder := os.environ.get("REPLENISH_SCREENSHOTS"):
+        page.wait_for_timeout(FADE_MS)
         page.screenshot(path=str(Path(folder) / name))
 
 

@@ -1,4 +1,4 @@
-"""The Evidently report of one origin: distributions of inputs and predictions beside their reference, for people.
+"""The Evidently report of one origin: distributions of the model's inputs beside their reference, for people.
 
 Gating never reads it: scores and thresholds are ours (`drift.scores`).
 """
