@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from replenish.bitemporal import origin_instant_expr
 from replenish.drift.episode import DriftEpisode, find_episodes
-from replenish.drift.error_score import score_errors
+from replenish.drift.error_score import score_errors, without_empty_shelves
 from replenish.outcomes.retailer import World, build_world
 from replenish.outcomes.retailer_plan import RETAILER_ZONE, DemandShift, RetailerPlan
 
@@ -48,12 +48,24 @@ def first_look_sales(world: World) -> pl.DataFrame:
     return newest.group_by("article", "store", "sale_date").agg(pl.col("qty").cast(pl.Int64).sum().alias("units"))
 
 
+def empty_shelves(world: World) -> pl.DataFrame:
+    """Items and days whose closing count, known by the next morning, is zero: `is_sold_out` is true."""
+    counts = world.records["stock"].with_columns(
+        pl.col("counted_at").str.head(10).str.to_date().alias("sale_date"),
+        pl.col("recorded_at").str.to_datetime(time_zone="UTC").alias("recorded"),
+    )
+    next_cutoff = origin_instant_expr(pl.col("sale_date").dt.offset_by("1d"), RETAILER_ZONE, CUTOFF)
+    seen = counts.filter((pl.col("recorded") <= next_cutoff) & (pl.col("on_hand").cast(pl.Int64) <= 0))
+    return seen.select("article", "store", "sale_date", pl.lit(True).alias("is_sold_out")).unique()
+
+
 @dataclass(frozen=True)
 class CategoryDays:
-    """One category: first-look units and planned promotions, both of shape (n_series, n_days) from the first day."""
+    """One category: first-look units, planned promotions, empty shelves; all (n_series, n_days) from the first day."""
 
     units: NDArray[np.float64]
     is_promotion: NDArray[np.bool_]
+    is_sold_out: NDArray[np.bool_]
 
 
 def category_days(world: World) -> dict[str, CategoryDays]:
@@ -67,14 +79,15 @@ def category_days(world: World) -> dict[str, CategoryDays]:
         "is_promotion",
     )
     categories = world.reference["products"].select("article", "category")
-    rows = days.join(first_look_sales(world), on=["article", "store", "sale_date"], how="left").join(
-        categories, on="article"
-    )
+    cell = ["article", "store", "sale_date"]
+    rows = days.join(first_look_sales(world), on=cell, how="left").join(categories, on="article")
+    rows = rows.join(empty_shelves(world), on=cell, how="left").with_columns(pl.col("is_sold_out").fill_null(False))
     found = {}
     for (category,), group in rows.sort("article", "store", "sale_date").group_by("category", maintain_order=True):
         shape = (-1, plan.n_world_days)
         units = group["units"].fill_null(0).to_numpy().astype(np.float64).reshape(shape)
-        found[str(category)] = CategoryDays(units, group["is_promotion"].to_numpy().reshape(shape))
+        promoted, sold_out = (group[name].to_numpy().reshape(shape) for name in ("is_promotion", "is_sold_out"))
+        found[str(category)] = CategoryDays(units, promoted, sold_out)
     return dict(sorted(found.items()))
 
 
@@ -100,7 +113,10 @@ def world_episodes(world: World, first_day: int, last_day: int) -> tuple[DriftEp
     rows = []
     window = slice(first_day - WARM_UP_DAYS, last_day + 1)
     for category, days in category_days(world).items():
-        scores = score_errors(days.units[:, window], planned_mean(days)[:, window])
+        forecast = planned_mean(days)
+        scores = score_errors(
+            without_empty_shelves(days.units, forecast, days.is_sold_out)[:, window], forecast[:, window]
+        )
         for day in range(first_day, last_day + 1):
             origin = world.plan.first_date + timedelta(days=day + 1)
             rows.append((origin, "error", category, bool(scores.is_breach[day - first_day + WARM_UP_DAYS])))

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from replenish.contracts.profile import ForecastProfile
-from replenish.drift.error_score import HISTORY_PERIODS, WINDOW_PERIODS
+from replenish.drift.error_score import HISTORY_PERIODS, WINDOW_PERIODS, without_empty_shelves
 from replenish.stores.lake import DeltaLake
 
 SERIES = ("sku_id", "location_id")
@@ -56,6 +56,24 @@ def first_look_actuals(fct_demand: pl.DataFrame, periods: pl.DataFrame, period_d
     return seen.group_by(*SERIES, "target_date").agg(pl.col("units").sum())
 
 
+def sold_out_periods(fct_stock: pl.DataFrame, periods: pl.DataFrame, period_days: int) -> pl.DataFrame:
+    """Periods in which a count, known at their end, found the shelf empty: `sku_id`, `location_id`, `target_date`.
+
+    Args:
+        fct_stock: `(sku_id, location_id, event_date, knowledge_date, on_hand_units, posting_sign)`.
+        periods: `target_date`, the first date of each period wanted.
+        period_days: Length of a period.
+    """
+    starts = periods.select("target_date").unique().sort("target_date")
+    empty = fct_stock.filter((pl.col("on_hand_units") <= 0) & (pl.col("posting_sign") > 0))
+    rows = empty.sort("event_date").join_asof(
+        starts, left_on="event_date", right_on="target_date", strategy="backward", coalesce=False
+    )
+    end = pl.col("target_date") + pl.duration(days=period_days)
+    seen = rows.filter((pl.col("event_date") < end) & (pl.col("knowledge_date") <= end))
+    return seen.select(*SERIES, "target_date").unique()
+
+
 def freshest_forecasts(forecasts: pl.DataFrame) -> pl.DataFrame:
     """The newest forecast of each series and period; of two from one origin the first row given.
 
@@ -67,7 +85,11 @@ def freshest_forecasts(forecasts: pl.DataFrame) -> pl.DataFrame:
 
 
 def category_errors(
-    actuals: pl.DataFrame, forecasts: pl.DataFrame, categories: pl.DataFrame, target_dates: list[date]
+    actuals: pl.DataFrame,
+    forecasts: pl.DataFrame,
+    categories: pl.DataFrame,
+    target_dates: list[date],
+    sold_out: pl.DataFrame | None = None,
 ) -> tuple[CategoryErrors, ...]:
     """Matrices per category, by category id; series and periods sorted.
 
@@ -76,10 +98,15 @@ def category_errors(
         forecasts: From `freshest_forecasts`.
         categories: `sku_id`, `category_id`; a series without a category counts under `all`.
         target_dates: First dates of the periods, ascending.
+        sold_out: From `sold_out_periods`; in these the forecast stands in for what could not be sold.
     """
+    empty = pl.DataFrame(schema={"sku_id": pl.String(), "location_id": pl.String(), "target_date": pl.Date()})
+    marked = (empty if sold_out is None else sold_out).with_columns(pl.lit(True).alias("is_sold_out"))
     wanted = forecasts.filter(pl.col("target_date").is_in(target_dates))
     joined = wanted.join(actuals, on=[*SERIES, "target_date"], how="left").join(categories, on="sku_id", how="left")
-    joined = joined.with_columns(pl.col("units").fill_null(0), pl.col("category_id").fill_null("all"))
+    joined = joined.join(marked, on=[*SERIES, "target_date"], how="left").with_columns(
+        pl.col("units").fill_null(0), pl.col("category_id").fill_null("all"), pl.col("is_sold_out").fill_null(False)
+    )
     places = {day: place for place, day in enumerate(target_dates)}
     found = []
     for (category,), group in sorted(joined.group_by(["category_id"]), key=lambda item: str(item[0][0])):
@@ -91,7 +118,9 @@ def category_errors(
         forecast = np.full(actual.shape, np.nan)
         actual[rows, columns] = cells["units"].to_numpy()
         forecast[rows, columns] = cells["mean_milli"].to_numpy() / 1000
-        found.append(CategoryErrors(str(category), actual, forecast))
+        is_sold_out = np.zeros(actual.shape, dtype=bool)
+        is_sold_out[rows, columns] = cells["is_sold_out"].to_numpy()
+        found.append(CategoryErrors(str(category), without_empty_shelves(actual, forecast, is_sold_out), forecast))
     return tuple(found)
 
 
@@ -105,8 +134,15 @@ def read_category_errors(lake: DeltaLake, profile: ForecastProfile, origin: date
         columns=[*SERIES, "event_date", "knowledge_date", "units"],
         filters=[("event_date", ">=", days[0]), ("event_date", "<", anchor), ("knowledge_date", "<=", anchor)],
     )
-    actuals = first_look_actuals(demand, pl.DataFrame({"target_date": days}), profile.period_days)
-    return category_errors(actuals, forecasts, _categories(lake), days)
+    periods = pl.DataFrame({"target_date": days})
+    actuals = first_look_actuals(demand, periods, profile.period_days)
+    sold_out = None
+    if lake.has("gold/fct_stock"):
+        columns = [*SERIES, "event_date", "knowledge_date", "on_hand_units", "posting_sign"]
+        counted = [("event_date", ">=", days[0]), ("event_date", "<", anchor), ("knowledge_date", "<=", anchor)]
+        stock = lake.read("gold/fct_stock", columns=columns, filters=counted)
+        sold_out = sold_out_periods(stock, periods, profile.period_days)
+    return category_errors(actuals, forecasts, _categories(lake), days, sold_out)
 
 
 def _operational(lake: DeltaLake, days: list[date]) -> pl.DataFrame:
