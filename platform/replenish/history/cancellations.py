@@ -99,9 +99,13 @@ class _Group:
 
     def play(self, record: PlayedRecord) -> None:
         if record.is_sale:
+            if record.is_of_cancellation:
+                self._undo(record)
             self._supersede(record)
         elif record.is_cancellation:
             self._undo(record)
+            # The fact may have been a sale until now.
+            self._withdraw(record)
             self._cancel(record)
         else:
             self._undo(record)

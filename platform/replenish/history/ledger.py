@@ -33,19 +33,20 @@ def build_ledger(records: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """Versions and reversals of facts.
 
     Args:
-        records: Bronze rows; all known records of every fact that occurs, in any order. Cancellations are left out.
+        records: Bronze rows; all known records of every fact that occurs, in any order. Cancellations are no versions,
+            but end the version of a fact that was a sale before.
         contract: Names the fact key.
 
     Returns:
         Silver rows (`silver_columns`), in no promised order.
     """
-    ordered = records.filter(~pl.col("is_cancellation")).sort([*contract.fact_key, *ARRIVAL_ORDER])
+    ordered = records.sort([*contract.fact_key, *ARRIVAL_ORDER])
     numbered = with_version_nr(ordered, contract.fact_key).with_columns(
         _superseded=pl.col("_fact") == pl.col("_fact").shift(-1),
         _next_time=pl.col("knowledge_time").shift(-1),
         _next_date=pl.col("knowledge_date").shift(-1),
     )
-    versions = numbered.filter(~pl.col("is_retraction"))
+    versions = numbered.filter(~(pl.col("is_retraction") | pl.col("is_cancellation")))
     reversals = versions.filter("_superseded").with_columns(knowledge_time="_next_time", knowledge_date="_next_date")
     return pl.concat([as_postings(versions, contract, VERSION, 1), as_postings(reversals, contract, REVERSAL, -1)])
 

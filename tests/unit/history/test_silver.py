@@ -334,6 +334,24 @@ def test_a_cancellation_that_moved_to_another_group_is_not_posted_twice():
     assert returns["units"].to_list() == [2]
 
 
+def test_a_sale_corrected_to_a_cancellation_takes_back_another_sale_and_not_itself():
+    batches = [
+        [sale(1, 0, key=1, units=9), sale(1, 1, key=2, day=1, known=1, units=5)],
+        [sale(2, 0, key=2, day=1, known=2, units=5, op="C", is_correction=True)],
+    ]
+    net = known_units(silver_after(batches, data_set(RULE)), START + timedelta(days=5))
+    assert {key: units for key, (units, _) in net.items()} == {f"1@{START.date()}": 4}
+
+
+def test_a_cancellation_corrected_to_a_sale_gives_back_what_it_took():
+    batches = [
+        [sale(1, 0, key=1, units=9), sale(1, 1, key=2, day=1, known=1, units=5, op="C")],
+        [sale(2, 0, key=2, day=1, known=2, units=5, is_correction=True)],
+    ]
+    net = known_units(silver_after(batches, data_set(RULE)), START + timedelta(days=5))
+    assert sorted(units for units, _ in net.values()) == [5, 9]
+
+
 def test_two_rules_for_one_stream_are_refused(tmp_path):
     other = CancellationRule(RULE.when, ("sku_id",))
     with pytest.raises(ContractError):
