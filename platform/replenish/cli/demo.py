@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,10 @@ def lay_out_retailer(root: Path, plan: RetailerPlan) -> RootLayout:
     layout = RootLayout(root)
     layout.drop.mkdir(parents=True, exist_ok=True)
     write_world(layout.drop, build_world(plan))
-    write_dataset(read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml"), layout.dataset_file)
+    dataset = read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml")
+    # The feed file's own origin is that of a world of the usual length.
+    origin = plan.first_date + timedelta(days=plan.n_days)
+    write_dataset(replace(dataset, origin=origin), layout.dataset_file)
     return layout
 
 
@@ -69,7 +73,9 @@ def run_demo(
     data: Annotated[Path | None, typer.Option(help="Your folder or file; default: the built-in retailer.")] = None,
     feed: Annotated[Path | None, typer.Option(help="Feed file, where none lies beside the data.")] = None,
     assume: Annotated[Path | None, typer.Option(help="Assumed inputs (YAML); marked on every row they touch.")] = None,
-    origin: Annotated[str | None, typer.Option(help="Origin date; default: the data set's.")] = None,
+    origin: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Origin date; default: the data set's.")
+    ] = None,
 ) -> None:
     """Run the whole loop, events in, orders out, and print what happened."""
     console = open_console()
@@ -80,7 +86,7 @@ def run_demo(
     else:
         prepare_deployment(root, data, feed=feed, assume=assume)
     deployment = open_deployment(root)
-    day = choose_origin(deployment, date.fromisoformat(origin) if origin else None, console)
+    day = choose_origin(deployment, origin.date() if origin else None, console)
     run_with_progress(deployment.layout, select="*", origin=day, console=console)
     score_by_level(deployment, day)
     print_summary(deployment, day, data, console)

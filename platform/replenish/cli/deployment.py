@@ -59,12 +59,16 @@ def prepare_deployment(root: Path, data: Path, *, feed: Path | None, assume: Pat
     """Lay out a root for `data`: its data set file and its files in the drop folder (linked where the disk allows).
 
     Raises:
-        ContractError: No feed file fits the data; the message says how to name one.
+        ContractError: No feed file fits the data (the message says how to name one), or the assumptions are malformed.
     """
     layout = RootLayout(root)
     source = find_dataset(data, feed)
     layout.drop.mkdir(parents=True, exist_ok=True)
-    write_dataset(read_dataset(source), layout.dataset_file)
+    dataset = read_dataset(source)
+    if assume is not None:
+        # Read first: what is misspelt is said now and not by the next command.
+        with_assumptions(dataset, assume)
+    write_dataset(dataset, layout.dataset_file)
     if assume is not None:
         shutil.copyfile(assume, root / ASSUMPTIONS_FILE)
     for path in sorted(data.iterdir()) if data.is_dir() else [data]:

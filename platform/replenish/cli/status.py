@@ -8,6 +8,7 @@ from typing import Annotated
 
 import polars as pl
 import typer
+from rich.markup import escape
 
 from replenish.bitemporal import origin_instant
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
@@ -56,7 +57,7 @@ def _freshness(deployment: Deployment, instant: datetime) -> object:
     try:
         verdict = freshness_of_lake(deployment.lake, deployment.contracts, deployment.dataset, instant)
     except NotApplicable as why:
-        return f"freshness: {why}"
+        return f"freshness: {escape(str(why))}"
     if verdict.is_healthy:
         return f"[green]fresh[/]: {verdict.n_feeds} feeds are inside their SLA at {instant:%Y-%m-%d %H:%M} UTC"
     rows = [(f.stream, f.location_id or "", f.state, round(f.delay_hours, 1), f.owner, f.runbook) for f in verdict.late]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from replenish.cli.bench import BENCHES
 from replenish.cli.main import app
+from replenish.contracts.dataset_reader import read_dataset
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -57,6 +59,22 @@ def test_a_root_without_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest
     for command in (["status"], ["decisions", "list"], ["forecast", "show"]):
         done = CliRunner().invoke(app, command)
         assert "make demo" in str(done.exception), command
+
+
+def test_a_retailer_of_any_length_is_run_at_the_day_after_its_last(tmp_path: Path) -> None:
+    size = ["--skus", "1", "--locations", "1", "--days", "40"]
+    assert CliRunner().invoke(app, ["retailer", str(tmp_path), *size]).exit_code == 0
+    assert read_dataset(tmp_path / "dataset.yaml").origin == date(2024, 2, 10)
+
+
+def test_assumptions_are_read_before_anything_is_set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, assume = tmp_path / "root", tmp_path / "assume.yaml"
+    monkeypatch.setenv("REPLENISH_ROOT", str(root))
+    assume.write_text("on_hand_unitz: 3")
+    feed = ROOT / "platform" / "feeds" / "retailer.yaml"
+    done = CliRunner().invoke(app, ["run", "--data", str(tmp_path), "--feed", str(feed), "--assume", str(assume)])
+    assert "on_hand_units" in str(done.exception)
+    assert not (root / "dataset.yaml").exists()
 
 
 def test_make_without_a_target_prints_help() -> None:
