@@ -1,5 +1,6 @@
 """Gold: the dbt project as assets, its data tests and unit tests as asset checks."""
 
+import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,7 +56,18 @@ TRANSLATOR = GoldTranslator(settings=DagsterDbtTranslatorSettings(enable_source_
 
 
 def prepare_manifest() -> Path:
-    """Bring sources and manifest up to date with contracts and models; needs a few seconds where something changed."""
+    """Bring sources and manifest up to date with contracts and models; needs a few seconds where something changed.
+
+    Processes that load definitions at the same time wait for one another: dbt does not write its manifest in one step.
+    """
+    target = DBT_FOLDER / "target"
+    target.mkdir(exist_ok=True)
+    with (target / ".parsing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _manifest_in_date()
+
+
+def _manifest_in_date() -> Path:
     sources = write_sources(read_contracts(), DBT_FOLDER / "models" / "staging" / SOURCES_FILE)
     inputs = [*CONTRACT_FOLDER.glob("*.odcs.yaml"), sources, *DBT_FOLDER.glob("*.yml")]
     for folder in ("models", "macros", "tests"):

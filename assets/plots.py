@@ -51,8 +51,9 @@ def forecast_fan(lake: DeltaLake, origin: date) -> dg.MetadataValue:
         return no_plot("no forecast of this origin")
     total = pl.col("mean_milli").sum().alias("total")
     largest = forecast.group_by("sku_id", "location_id").agg(total).sort("total", "sku_id", descending=[True, False])
+    days = pl.date_range(origin - timedelta(days=N_DAYS_BACK), origin, closed="left", eager=True).alias("event_date")
     demand = lake.scan("gold/fct_demand").filter(
-        (pl.col("knowledge_date") <= origin) & (pl.col("event_date") >= origin - timedelta(days=N_DAYS_BACK))
+        (pl.col("knowledge_date") <= origin) & (pl.col("event_date") >= days[0])
     )
     daily = demand.group_by("sku_id", "location_id", "event_date").agg(pl.col("units").sum()).collect()
     quantiles = sorted(name for name in forecast.columns if name.startswith("q") and name.endswith("_milli"))
@@ -60,8 +61,10 @@ def forecast_fan(lake: DeltaLake, origin: date) -> dg.MetadataValue:
     def paint(axes: list[Any]) -> None:
         for axis, (sku, place) in zip(axes, largest.select("sku_id", "location_id").iter_rows(), strict=False):
             is_series = (pl.col("sku_id") == sku) & (pl.col("location_id") == place)
-            past, ahead = daily.filter(is_series).sort("event_date"), forecast.filter(is_series).sort("target_date")
-            axis.plot(past["event_date"], past["units"], color=INK, linewidth=1, label="demand")
+            ahead = forecast.filter(is_series).sort("target_date")
+            past = days.to_frame().join(daily.filter(is_series), on="event_date", how="left", maintain_order="left")
+            # A day without a row is a day without a sale, not one to draw a line across.
+            axis.plot(past["event_date"], past["units"].fill_null(0), color=INK, linewidth=1, label="demand")
             axis.plot(ahead["target_date"], ahead["mean_milli"] / MILLI, color=ACCENT, label="mean")
             if len(quantiles) > 1:
                 low, high = ahead[quantiles[0]] / MILLI, ahead[quantiles[-1]] / MILLI
