@@ -69,6 +69,11 @@ def ingest_folder(
             )
         except DigestMismatch:
             unsettled.append(path.name)
+        except FileNotFoundError:
+            # Taken away since the folder was listed: no reason to leave the files behind it unread.
+            if path.exists():
+                raise
+            unsettled.append(path.name)
     matched = {path for path, _ in offers}
     return IngestReport(tuple(verdicts), tuple(p.name for p in files if p not in matched), tuple(unsettled))
 

@@ -41,7 +41,7 @@ class IngestReport:
     unmatched: tuple[str, ...] = ()
     """Names that no feed's globs match."""
     unsettled: tuple[str, ...] = ()
-    """Names that changed while they were read; the next look takes them."""
+    """Names that changed or went away while they were read; the next look takes what is there."""
 
     def total(self, count: str) -> int:
         """Sum of one count (`offered`, `accepted`, ...) over the files that were new."""

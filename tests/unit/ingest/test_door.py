@@ -34,6 +34,28 @@ def test_a_folder_that_is_not_there_yet_holds_no_files(tmp_path: Path) -> None:
     assert shop.ingest().files == ()
 
 
+def test_a_file_that_goes_away_while_its_folder_is_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    for name in ("sales-a.csv", "sales-b.csv"):
+        (shop.layout.drop / name).write_text(csv([line(name)]))
+    report = ingest_folder(
+        *(shop.layout.drop, shop.dataset, {"sales": shop.contract}, shop.journal, shop.layout),
+        now=NOW,
+        progress=lambda name: (shop.layout.drop / "sales-a.csv").unlink(missing_ok=True),
+    )
+    assert report.unsettled == ("sales-a.csv",)
+    assert [v.file for v in report.files] == ["sales-b.csv"]
+
+
+def test_of_files_known_by_their_arrival_the_later_one_corrects_the_earlier(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, feed=feed_with(knowledge=KnowledgeRule("arrival")))
+    for name, qty in (("sales-a.csv", 2), ("sales-b.csv", 3)):
+        (shop.layout.drop / name).write_text(csv([line("r", qty=qty)]))
+    report = shop.ingest()
+    assert [(v.status, v.corrections) for v in report.files] == [("accepted", 0), ("accepted", 1)]
+    assert shop.accepted()["knowledge_time"].max() == NOW
+
+
 def test_a_second_look_at_a_folder_changes_nothing(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     (shop.layout.drop / "sales-a.csv").write_text(csv([line()]))
