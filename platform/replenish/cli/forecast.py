@@ -71,7 +71,7 @@ def backtest(
     """
     # Here and not above: LightGBM takes seconds to import, and every other command would pay for it.
     from replenish.features.demand import update_feat_demand
-    from replenish.forecast.backtest import backtest_profile
+    from replenish.forecast.backtest import OUR_METHOD, backtest_profile
 
     deployment = open_deployment(root or default_root())
     console = open_console()
@@ -81,4 +81,7 @@ def backtest(
         update_feat_demand(deployment.lake, deployment.dataset, chosen, through=day)
     with console.status("backtest"):
         summary = backtest_profile(deployment.lake, deployment.dataset, chosen, day)
-    console.print(frame_table(f"Backtest, profile {profile}", summary))
+    by_method = summary.pivot(on="method", index=["steps", "metric"], values="value", sort_columns=True)
+    ours = summary.filter(pl.col("method") == OUR_METHOD).select("steps", "metric", "ratio_to_seasonal_naive")
+    shown = by_method.join(ours, on=["steps", "metric"], how="left", maintain_order="left")
+    console.print(frame_table(f"Backtest, profile {profile}", shown, most=shown.height))
