@@ -73,7 +73,7 @@ def line_candidates(
     inputs = read_order_inputs(lake, dataset, policy, sent_orders(journal), origin=origin, as_of=as_of)
     lead_times = read_lead_times(lake, origin)
     lines = [
-        order_line(row, policy, lead_time_of(lead_times, row["supplier_id"], row["sku_id"], row["location_id"]))
+        order_line(row, policy, lead_time_of(lead_times, row["supplier_id"], row["location_id"]))
         for row in inputs.iter_rows(named=True)
     ]
     candidates = []

@@ -1,4 +1,7 @@
-"""The lead time of an item as known at an origin: counts of past deliveries, from the closest group that has any."""
+"""The lead time of an item as known at an origin: counts of past deliveries, from the closest group that has any.
+
+The groups are those the forecast of the protection interval takes, so a decision shows the lead time it rests on.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,9 @@ import polars as pl
 from replenish.stores.lake import DeltaLake
 
 LEAD_TIME_TABLE = "features/lead_time"
-MIN_LINES = 5
-"""Below this many deliveries a group says less than the larger group around it."""
 
-GroupKey = tuple[str | None, str | None, str | None]
-"""(supplier_id, sku_id, location_id); None = all of them together."""
+GroupKey = tuple[str | None, str | None]
+"""(supplier_id, location_id); None = all of them together."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +46,29 @@ class LeadTimeDistribution:
 
 
 def group_lead_times(rows: pl.DataFrame) -> dict[GroupKey, LeadTimeDistribution]:
-    """Distributions of every group of `features/lead_time` rows of one origin, and of the groups around them.
+    """Distributions of every group of `features/lead_time` rows of one origin, and of all suppliers together.
 
     Args:
-        rows: `supplier_id`, `lead_time_days`, `n_lines`; `sku_id` and `location_id` where the table is that fine.
-
-    Returns:
-        By (supplier, sku, location), (supplier, None, None) and (None, None, None).
+        rows: `supplier_id`, `location_id` (null: the whole supplier), `lead_time_days`, `n_lines`.
     """
     counts: dict[GroupKey, dict[int, int]] = {}
-    columns = [c if c in rows.columns else None for c in ("supplier_id", "sku_id", "location_id")]
-    for row in rows.iter_rows(named=True):
-        supplier, sku, location = (row[c] if c else None for c in columns)
-        for key in {(supplier, sku, location), (supplier, None, None), (None, None, None)}:
+    for supplier, location, lead_time, n_lines in rows.select(
+        "supplier_id", "location_id", "lead_time_days", "n_lines"
+    ).iter_rows():
+        # Rows of a location repeat lines of the whole supplier: only the latter make the sum of all.
+        for key in ((supplier, location), *(((None, None),) if location is None else ())):
             days = counts.setdefault(key, {})
-            days[row["lead_time_days"]] = days.get(row["lead_time_days"], 0) + row["n_lines"]
+            days[lead_time] = days.get(lead_time, 0) + n_lines
     return {key: LeadTimeDistribution(tuple(sorted(days.items()))) for key, days in counts.items()}
 
 
 def lead_time_of(
-    groups: Mapping[GroupKey, LeadTimeDistribution], supplier_id: str | None, sku_id: str, location_id: str
+    groups: Mapping[GroupKey, LeadTimeDistribution], supplier_id: str | None, location_id: str
 ) -> LeadTimeDistribution | None:
-    """The closest distribution with enough deliveries: this item, its supplier, all suppliers; None without any."""
-    for key in ((supplier_id, sku_id, location_id), (supplier_id, None, None), (None, None, None)):
-        found = groups.get(key)
-        if found is not None and (found.n_lines >= MIN_LINES or key == (None, None, None)):
-            return found
+    """The closest distribution: the supplier's at this location, the supplier's, that of all; None without any."""
+    for key in ((supplier_id, location_id), (supplier_id, None), (None, None)):
+        if key in groups:
+            return groups[key]
     return None
 
 

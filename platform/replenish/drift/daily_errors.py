@@ -65,13 +65,15 @@ def sold_out_periods(fct_stock: pl.DataFrame, periods: pl.DataFrame, period_days
         period_days: Length of a period.
     """
     starts = periods.select("target_date").unique().sort("target_date")
-    empty = fct_stock.filter((pl.col("on_hand_units") <= 0) & (pl.col("posting_sign") > 0))
+    empty = fct_stock.filter(pl.col("on_hand_units") <= 0)
     rows = empty.sort("event_date").join_asof(
         starts, left_on="event_date", right_on="target_date", strategy="backward", coalesce=False
     )
     end = pl.col("target_date") + pl.duration(days=period_days)
     seen = rows.filter((pl.col("event_date") < end) & (pl.col("knowledge_date") <= end))
-    return seen.select(*SERIES, "target_date").unique()
+    # A count that was taken back by then found nothing: its reversal cancels it.
+    counts = seen.group_by(*SERIES, "target_date").agg(pl.col("posting_sign").cast(pl.Int64).sum().alias("n_counts"))
+    return counts.filter(pl.col("n_counts") > 0).select(*SERIES, "target_date")
 
 
 def freshest_forecasts(forecasts: pl.DataFrame) -> pl.DataFrame:

@@ -27,7 +27,10 @@ def test_only_counts_known_at_the_end_of_the_period_say_that_a_shelf_was_empty()
     assert sold_out_periods(stock(0, 1), periods, 1).rows() == [("A", "S", DAY)]
     assert sold_out_periods(stock(0, 2), periods, 1).is_empty(), "known a day too late"
     assert sold_out_periods(stock(3, 1), periods, 1).is_empty(), "there was stock"
-    assert sold_out_periods(stock(0, 1, sign=-1), periods, 1).is_empty(), "the count was taken back"
+    taken_back = pl.concat([stock(0, 1), stock(0, 1, sign=-1), stock(3, 1)])
+    assert sold_out_periods(taken_back, periods, 1).is_empty(), "the count was corrected in time"
+    later = pl.concat([stock(0, 1), stock(0, 2, sign=-1)])
+    assert sold_out_periods(later, periods, 1).height == 1, "it was corrected a day too late"
 
 
 def test_a_sold_out_day_has_no_error() -> None:
