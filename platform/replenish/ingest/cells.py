@@ -5,6 +5,7 @@ Every function takes a whole column and returns one of equal length; null where 
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import polars as pl
@@ -117,7 +118,11 @@ def _is_plain(file_format: FileFormat) -> bool:
 
 def _plain_text(text: pl.Series, file_format: FileFormat) -> pl.Series:
     if file_format.thousands is not None:
-        text = text.str.replace_all(file_format.thousands, "", literal=True)
+        sign, point = re.escape(file_format.thousands), re.escape(file_format.decimal)
+        # 12.50 where a point parts thousands is not 1250: such a cell is unreadable, never a hundred times too large.
+        parted = text.str.contains(rf"^\s*[+-]?\d{{1,3}}({sign}\d{{2,3}})*{sign}\d{{3}}({point}\d*)?\s*$")
+        odd = (text.str.contains(file_format.thousands, literal=True) & ~parted).fill_null(False)
+        text = text.set(odd, "?").str.replace_all(file_format.thousands, "", literal=True)
     elif file_format.decimal != ".":
         # Without a declared thousands sign a point is no part of a number here.
         text = text.str.replace_all(".", "?", literal=True)

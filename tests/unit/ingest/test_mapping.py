@@ -48,6 +48,14 @@ def test_a_whole_number_may_carry_a_point_but_no_fraction() -> None:
     assert integers_of(texts, PLAIN).to_list() == [7, 7, None, 8, None, -3]
 
 
+def test_a_point_that_parts_no_thousands_never_makes_a_price_larger() -> None:
+    german = FileFormat(decimal=",", thousands=".")
+    texts = pl.Series(["1.234,50", "12.345.678", "-1.000", "12.50", "1.2345", "12,5"])
+    assert [None if v is None else float(v) for v in decimals_of(texts, german)] == [
+        *(1234.5, 12345678, -1000, None, None, 12.5)
+    ]
+
+
 def test_declared_separators_of_numbers_are_obeyed() -> None:
     german = FileFormat(decimal=",", thousands=".")
     assert decimals_of(pl.Series(["1.234,50", "7"]), german).to_list() == [Decimal("1234.5"), Decimal(7)]
