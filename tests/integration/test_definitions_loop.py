@@ -9,6 +9,7 @@ import pytest
 from assets.definitions import build_definitions
 from replenish.cli.demo import lay_out_retailer
 from replenish.digests import table_digest
+from replenish.drift.report import REPORTS_PORT
 from replenish.outcomes.retailer_plan import RetailerPlan
 from resources.environment import resources_for
 
@@ -84,6 +85,18 @@ def test_every_table_reports_rows_version_and_columns(loop) -> None:
 )
 def test_plots_are_in_the_metadata(loop, key, name) -> None:
     assert "data:image/png;base64," in loop.metadata(key)[name].value
+
+
+def test_the_drift_report_is_linked_and_its_highest_scores_are_shown(loop) -> None:
+    metadata = loop.metadata("drift_report")
+    report = Path(metadata["path"].value)
+    assert report.is_file()
+    assert metadata["report"].value.endswith(f":{REPORTS_PORT}/{report.name}")
+    assert "| error | C1 | error_z |" in metadata["highest_scores"].value
+
+
+def test_dbt_keeps_one_folder_a_command_however_often_it_runs(loop) -> None:
+    assert sorted(path.name for path in (loop.root / "dbt").iterdir()) == ["build", "test"]
 
 
 def test_dead_letters_show_their_reason(loop) -> None:
