@@ -132,8 +132,8 @@ def requests_of(episodes: Iterable[DriftEpisode]) -> list[date]:
 def drift_study(seeds: Iterable[int] = STUDY_SEEDS) -> dict[str, object]:
     """Figures of the study: shifted worlds with exactly one request in time, and requests in all quiet days.
 
-    A shifted world counts when, in the four weeks that the stand-in forecast needs to learn the new level, retraining
-    is asked for once, at one of the three origins after the first shifted day. Nobody answers the request in this study;
+    A shifted world counts when retraining is asked for once in the four weeks that the stand-in forecast needs to learn
+    the new level, at one of the three origins after the first shifted day. Nobody answers the request in this study;
     requests after these weeks are reported apart. The thirty days before the shift are quiet days of their own kind:
     the world is the same, the seed too, so they are reported beside the quiet worlds' and not added to them.
     """

@@ -61,5 +61,5 @@ def _freshness(deployment: Deployment, instant: datetime) -> object:
     if verdict.is_healthy:
         return f"[green]fresh[/]: {verdict.n_feeds} feeds are inside their SLA at {instant:%Y-%m-%d %H:%M} UTC"
     rows = [(f.stream, f.location_id or "", f.state, round(f.delay_hours, 1), f.owner, f.runbook) for f in verdict.late]
-    schema = ["stream", "location", "state", "hours late", "owner", "runbook"]
+    schema = ["stream", "location", "state", "age [hours]", "owner", "runbook"]
     return frame_table(f"Late at {instant:%Y-%m-%d %H:%M} UTC", pl.DataFrame(rows, schema=schema, orient="row"))

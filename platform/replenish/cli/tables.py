@@ -31,7 +31,9 @@ def open_console() -> Console:
 def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, justify="right" if column in set(right) else "left", overflow="fold")
+        # A name that is broken in two is a name nobody can search for.
+        keep = column in {"method", "decision"}
+        table.add_column(column, justify="right" if column in set(right) else "left", overflow="fold", no_wrap=keep)
     return table
 
 
