@@ -38,6 +38,8 @@ def dagster_environment(layout: RootLayout) -> dict[str, str]:
         **os.environ,
         "REPLENISH_ROOT": str(layout.root.resolve()),
         "DAGSTER_HOME": str(home.resolve()),
+        # LightGBM's threads would otherwise spin while they wait and take the cores from everybody else.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
     }
 

@@ -45,7 +45,7 @@ def forecast_origin(
     features = inputs.features.filter(pl.col("origin_date") == anchor)
     if features.is_empty():
         raise NotApplicable("no features at this origin", origin=origin, dataset=dataset.dataset_id)
-    stored, mode = usable_for(registry, profile)
+    stored, mode = usable_for(registry, profile, origin)
     frame = _forecasts(stored, inputs, features, profile, anchor)
     digest = stored.digest if stored else NAIVE_DIGEST
     labelled = frame.with_columns(
@@ -58,9 +58,9 @@ def forecast_origin(
     return lake.replace_partitions(FORECAST_TABLE, labelled, column="origin_date", values=[origin])
 
 
-def usable_for(registry: ModelRegistry, profile: ForecastProfile) -> tuple[StoredModel | None, Mode]:
-    """The registry's best model if it was trained for this profile's features, else (None, "naive")."""
-    stored, mode = registry.usable_model()
+def usable_for(registry: ModelRegistry, profile: ForecastProfile, origin: date) -> tuple[StoredModel | None, Mode]:
+    """The champion of an origin's day if it was trained for this profile's features, else (None, "naive")."""
+    stored, mode = registry.usable_model(as_of=origin.isoformat())
     if stored is not None and stored.card["model"]["feature_set_id"] != profile.feature_set_id:
         return None, "naive"
     return stored, mode

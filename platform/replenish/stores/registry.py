@@ -132,10 +132,15 @@ class ModelRegistry:
             return ()
         return tuple(Promotion(**json.loads(line)) for line in path.read_text().splitlines() if line)
 
-    def usable_model(self) -> tuple[StoredModel | None, Mode]:
-        """The first model that verifies, champion before previous; (None, "naive") when neither does."""
+    def usable_model(self, as_of: str | None = None) -> tuple[StoredModel | None, Mode]:
+        """The first model that verifies, champion before previous; (None, "naive") when neither does.
+
+        Args:
+            as_of: Promotions decided later do not count: a past origin is served by the champion of its day. Text that
+                compares as `decided_at` does; None = the champion now.
+        """
         try:
-            pointer = self._pointer()
+            pointer = self._pointer() if as_of is None else self._pointer_at(as_of)
         except DigestMismatch:
             return None, "naive"
         modes: tuple[tuple[str | None, Mode], ...] = (
@@ -151,6 +156,14 @@ class ModelRegistry:
                 # Damage is what the fallback exists for; `doctor` and the mode column report it.
                 continue
         return None, "naive"
+
+    def _pointer_at(self, as_of: str) -> dict[str, str | None]:
+        """Champion and the one before it, as the promotion history tells of the decisions up to `as_of`."""
+        decided = [entry for entry in self.promotions() if entry.decision == "promoted" and entry.decided_at <= as_of]
+        digests = [entry.digest for entry in sorted(decided, key=lambda entry: entry.decided_at)]
+        champion = digests[-1] if digests else None
+        previous = next((digest for digest in reversed(digests) if digest != champion), None)
+        return {"champion": champion, "previous": previous}
 
     def _folder(self, digest: str) -> Path:
         if len(digest) != 64 or not all(c in "0123456789abcdef" for c in digest):

@@ -62,6 +62,16 @@ def test_a_damaged_champion_falls_back_to_the_previous_one(registry):
     assert (stored.digest, mode) == (first, "previous")
 
 
+def test_a_past_origin_is_served_by_the_champion_of_its_day(registry):
+    first, second = registry.save_model(FILES, {"n": 1}), registry.save_model(FILES, {"n": 2})
+    registry.promote(first, reason="first", decided_at="2025-02-04")
+    registry.promote(second, reason="better", decided_at="2025-02-06")
+    found = {day: registry.usable_model(as_of=day) for day in ("2025-02-03", "2025-02-05", "2025-02-06")}
+    assert found["2025-02-03"] == (None, "naive")
+    assert found["2025-02-05"][0].digest == first
+    assert found["2025-02-06"][0].digest == second
+
+
 def test_without_any_usable_model_the_mode_is_naive(registry):
     assert registry.usable_model() == (None, "naive")
     digest = registry.save_model(FILES, {})
