@@ -1,6 +1,7 @@
 """Runs the stages of a small retailer in a fresh process and prints the digest of everything they made, as JSON.
 
-Run as `python loop_digests.py ROOT THREADS`; Polars reads its own thread count from the environment.
+Run as `python -m tests.scenario.loop_digests ROOT THREADS [faulty]`; Polars takes its thread count from the
+environment.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from replenish.forecast.protection import protection_demand
 from replenish.outcomes.retailer_plan import RetailerPlan
 from replenish.stores.outbox import Outbox
 from replenish.stores.registry import ModelRegistry
+from tests.scenario.faulty_files import drop_faulty_files
 from tests.scenario.worlds import NOW, gold_digests, small_retailer
 
 N_DAYS = 200
@@ -54,4 +56,6 @@ def run_all_stages(deployment: Deployment, threads: int) -> dict[str, str]:
 
 if __name__ == "__main__":
     made = small_retailer(Path(sys.argv[1]), n_days=N_DAYS)
+    if "faulty" in sys.argv[3:]:
+        drop_faulty_files(made.layout.drop)
     print(json.dumps(run_all_stages(made, int(sys.argv[2]))))

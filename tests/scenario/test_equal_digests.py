@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def digests_of_a_fresh_process(root: Path, threads: int) -> dict[str, str]:
+def digests_of_a_fresh_process(root: Path, threads: int, *more: str) -> dict[str, str]:
     environment = {**os.environ, "POLARS_MAX_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.scenario.loop_digests", str(root), str(threads)],
+        [sys.executable, "-m", "tests.scenario.loop_digests", str(root), str(threads), *more],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -28,7 +28,9 @@ def digests_of_a_fresh_process(root: Path, threads: int) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_two_runs_on_one_and_two_threads_have_equal_digests(tmp_path: Path) -> None:
+def test_threads_and_faulty_files_leave_every_digest_as_it_was(tmp_path: Path) -> None:
     one = digests_of_a_fresh_process(tmp_path / "one", threads=1)
     assert len(set(one.values())) == len(one), "every table has a digest of its own"
     assert digests_of_a_fresh_process(tmp_path / "two", threads=2) == one
+    faulty = digests_of_a_fresh_process(tmp_path / "faulty", 2, "faulty")
+    assert faulty == one, "faulty files move neither gold nor forecasts nor decisions nor orders"
