@@ -19,7 +19,8 @@ from replenish.contracts.model import Contract
 from replenish.contracts.table_schema import table_owners, table_tags
 from replenish.ingest.door import ingest_folder
 from replenish.ingest.verdict import FileVerdict, IngestReport
-from replenish.stores.journal import DeadLetter, Journal
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import DeadLetter
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource
 from resources.journal import JournalResource

@@ -11,7 +11,13 @@ ReplenishError
 └── StoreError            a store could not do what was asked
     ├── TableMissing      the lake has no such table
     ├── DigestMismatch    a stored file is not what its manifest says
-    └── WriteConflict     another writer moved the table on
+    ├── WriteConflict     another writer moved the table on
+    ├── StoreFull         the disk is full: nothing was written, try again when there is space
+    ├── WriterFailed      the journal's writer stopped after an I/O error: the process has to end
+    ├── JournalOverloaded more is waiting to be journalled than may wait: offer it again later
+    ├── AlreadyRunning    another process holds the lock of this purpose
+    ├── Fenced            another root was promoted: this one may no longer write
+    └── DamagedLog        the event log is not what was written
 """
 
 from __future__ import annotations
@@ -71,3 +77,27 @@ class DigestMismatch(StoreError):
 
 class WriteConflict(StoreError):
     """Another writer moved the table on between our read and our commit."""
+
+
+class StoreFull(StoreError):
+    """The disk is full; nothing was written and nothing acknowledged, and the store works again once there is space."""
+
+
+class WriterFailed(StoreError):
+    """The journal's writer met an I/O error whose outcome nobody knows, and stopped for good; end the process."""
+
+
+class JournalOverloaded(StoreError):
+    """More events wait for the journal than may wait; nothing was taken, offer them again later."""
+
+
+class AlreadyRunning(StoreError):
+    """Another process holds the lock of this purpose; the message names it."""
+
+
+class Fenced(StoreError):
+    """A root with a later epoch was promoted: this one may no longer write."""
+
+
+class DamagedLog(StoreError):
+    """The event log is not what was written; the message names the first bad place. Run `replenish doctor`."""

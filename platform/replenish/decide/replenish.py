@@ -37,7 +37,8 @@ from replenish.decide.slots import (
     idempotency_key,
     read_slots,
 )
-from replenish.stores.journal import Journal, JournalRecord
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import JournalRecord
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 from replenish.stores.outbox import Outbox, OutboxOrder
 

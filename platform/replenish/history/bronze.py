@@ -11,7 +11,7 @@ import polars as pl
 
 from replenish.contracts.model import Contract
 from replenish.errors import BrokenPromise
-from replenish.stores.journal import FILE_ACCEPTED, JournalRecord
+from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 from replenish.stores.layout import RootLayout
 

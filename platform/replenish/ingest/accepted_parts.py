@@ -13,7 +13,8 @@ import polars as pl
 from replenish.contracts.model import Contract
 from replenish.ingest.known_facts import known_columns
 from replenish.stores.archive import sync_file, sync_folder
-from replenish.stores.journal import FILE_ACCEPTED, Journal, JournalRecord
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
 
 
 @dataclass(frozen=True)

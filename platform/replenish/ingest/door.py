@@ -26,7 +26,8 @@ from replenish.ingest.mapping import FeedMapping, json_of
 from replenish.ingest.spool import RowSpool
 from replenish.ingest.verdict import FileVerdict, IngestReport, verdict_of
 from replenish.stores.archive import archive_file, archive_name
-from replenish.stores.journal import FILE_ACCEPTED, FILE_DEAD, DeadLetter, Journal, JournalRecord
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import FILE_ACCEPTED, FILE_DEAD, DeadLetter, JournalRecord
 from replenish.stores.layout import RootLayout
 
 MAX_ATTEMPTS = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from replenish.stores.journal import FILE_ACCEPTED, JournalRecord
+from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
 
 FileStatus = Literal["accepted", "dead", "known"]
 

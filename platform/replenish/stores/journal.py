@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,7 @@ from typing import Any
 import apsw
 
 from replenish.errors import StoreError, WriteConflict
-
-FILE_ACCEPTED = "replenish.file.accepted"
-"""`data` of such a record: `offered accepted dead duplicate corrections retractions cancellations` (counts), `reasons`
-(code to count), `parts` (list of `{path, bucket, rows, days}`; `path` relative to `RootLayout.accepted`, `days` a bit
-mask of the UTC days of the month that occur), `archive` (path relative to `RootLayout.archive`), `sha256`, `size_bytes`
-and `event_date_min event_date_max knowledge_time_min knowledge_time_max` (ISO text or null)."""
-FILE_DEAD = "replenish.file.dead"
-"""The whole file was refused: as for an accepted file, with accepted = 0 and no parts, and `fault` in words."""
+from replenish.stores.journal_entry import DeadLetter, JournalRecord
 
 BUSY_TIMEOUT_MS = 30_000
 
@@ -49,36 +41,6 @@ _INSERT_LETTER = (
 )
 _SELECT_RECORD = "select source, id, type, subject, time, dataschema, data, seq from records"
 _SELECT_LETTER = "select feed_id, file, row_nr, reason, field, rule, raw from dead_letters"
-
-
-@dataclass(frozen=True)
-class JournalRecord:
-    """One entry of the log: CloudEvents attributes and a JSON object. `source` and `id` are its identity."""
-
-    source: str
-    id: str
-    type: str
-    subject: str
-    time: datetime
-    """First receipt, with an offset."""
-    dataschema: str
-    """`<stream>@<contract version>`."""
-    data: dict[str, object] = field(default_factory=dict)
-    seq: int | None = None
-    """Place in the log, from 1; None until appended."""
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A row (or, with `row_nr` None, a whole file) that was not accepted, why, and what it said."""
-
-    feed_id: str
-    file: str
-    row_nr: int | None
-    reason: str
-    field: str | None
-    rule: str | None
-    raw: str | None
 
 
 class Journal:

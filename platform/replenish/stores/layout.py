@@ -38,6 +38,31 @@ class RootLayout:
         return self.root / "accepted"
 
     @property
+    def segments(self) -> Path:
+        """Sealed parts of the event log: `<first>-<last>.jsonl.gz`, each with a manifest."""
+        return self.root / "segments"
+
+    @property
+    def locks(self) -> Path:
+        """One lock file per purpose; who holds it is written inside."""
+        return self.root / "locks"
+
+    @property
+    def fence(self) -> Path:
+        """The epoch that may write, where no shared place is given (`REPLENISH_FENCE`)."""
+        return self.root / "fence.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """Damaged files that were moved out of the way; nothing is deleted."""
+        return self.root / "quarantine"
+
+    @property
+    def doors_file(self) -> Path:
+        """Which sources may offer events, over which door."""
+        return self.root / "doors.yaml"
+
+    @property
     def lake(self) -> Path:
         """Delta tables, by layer."""
         return self.root / "lake"

@@ -9,7 +9,7 @@ from replenish.contracts.reader import read_contracts
 from replenish.errors import AuditFailed, BrokenPromise
 from replenish.history import bronze
 from replenish.history.bronze import append_bronze
-from replenish.stores.journal import FILE_ACCEPTED, FILE_DEAD, JournalRecord
+from replenish.stores.journal_entry import FILE_ACCEPTED, FILE_DEAD, JournalRecord
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 

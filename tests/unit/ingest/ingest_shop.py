@@ -13,7 +13,8 @@ from replenish.contracts.dataset import ColumnRule, Dataset, Feed, FileFormat, K
 from replenish.contracts.model import Column, Contract, ServiceLevel
 from replenish.ingest.door import ingest_file, ingest_folder
 from replenish.ingest.verdict import FileVerdict, IngestReport
-from replenish.stores.journal import FILE_ACCEPTED, Journal
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import FILE_ACCEPTED
 from replenish.stores.layout import RootLayout
 
 NOW = datetime(2025, 2, 4, 5, tzinfo=UTC)

@@ -15,7 +15,7 @@ from replenish.contracts.dataset import ColumnRule, FileFormat, KnowledgeRule
 from replenish.errors import DigestMismatch
 from replenish.ingest.door import ingest_folder
 from replenish.stores.archive import archive_file
-from replenish.stores.journal import JournalRecord
+from replenish.stores.journal_entry import JournalRecord
 
 
 def test_files_go_to_their_feeds_in_name_order_and_others_are_named(tmp_path: Path) -> None:

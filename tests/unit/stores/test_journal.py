@@ -7,7 +7,8 @@ import apsw
 import pytest
 
 from replenish.errors import WriteConflict
-from replenish.stores.journal import DeadLetter, Journal, JournalRecord
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import DeadLetter, JournalRecord
 
 NOW = datetime(2025, 2, 4, 6, tzinfo=UTC)
 
