@@ -1,0 +1,140 @@
+"""The system under test as fresh processes on one root: started, harmed, started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.faults.oracle import Oracle
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PHASE_SECONDS = 120
+KILLED = -signal.SIGKILL
+
+
+class Arm(NamedTuple):
+    """The fault of a trial: an action at the nth pass of a failpoint, or a kill at an instant (share of a run)."""
+
+    failpoint: str | None
+    action: str
+    nth: int = 1
+    instant: float | None = None
+    """Seconds after the start of the process, for a kill at a random instant."""
+
+
+@dataclass
+class ChildSystem:
+    """One root, its oracle, and the processes that are started on it. `folder` holds all of a trial's artefacts."""
+
+    folder: Path
+    seed: int
+    mutant: str | None = None
+    clock_offset: float = 0.0
+    world: dict[str, int] = field(default_factory=dict)
+    root_folder: Path | None = None
+    """Where the root lies if not in `folder`: a mounted image."""
+    n_phases: int = 0
+
+    @property
+    def root(self) -> Path:
+        return (self.root_folder or self.folder) / "root"
+
+    @property
+    def oracle_file(self) -> Path:
+        return self.folder / "oracle.jsonl"
+
+    @property
+    def firing_log(self) -> Path:
+        return self.folder / "fired.log"
+
+    @property
+    def has_fired(self) -> bool:
+        return self.firing_log.exists()
+
+    @property
+    def oracle(self) -> Oracle:
+        return Oracle(self.oracle_file)
+
+    def run(self, steps: Sequence[str], arm: Arm | None = None, *, passes: Path | None = None) -> int:
+        """One process through these steps; its exit code. Unarmed it has to end well.
+
+        Raises:
+            AssertionError: An unarmed phase failed: what was harmed before it does not run any more.
+        """
+        process = self.start(steps, arm, passes=passes)
+        return self.finish(process, arm)
+
+    def start(self, steps: Sequence[str], arm: Arm | None = None, *, passes: Path | None = None) -> subprocess.Popen:
+        """A process that begins these steps."""
+        self.n_phases += 1
+        plan = {
+            "root": str(self.root),
+            "oracle": str(self.oracle_file),
+            "seed": self.seed,
+            "world": self.world,
+            "steps": list(steps),
+            "mutant": self.mutant,
+            "clock_offset": self.clock_offset,
+            "count_passes": str(passes) if passes else None,
+        }
+        path = self.folder / f"plan-{self.n_phases}.json"
+        path.write_text(json.dumps(plan))
+        command = [sys.executable, "-m", "tests.faults.runner", str(path)]
+        with self._log().open("ab") as log:
+            return subprocess.Popen(command, cwd=CHECKOUT, env=self.environment(arm), stdout=log, stderr=log)
+
+    def finish(self, process: subprocess.Popen, arm: Arm | None) -> int:
+        """Wait for a phase, or kill it at the instant the trial names."""
+        if arm is not None and arm.instant is not None:
+            time.sleep(arm.instant)
+            if process.poll() is None:
+                process.kill()
+                Oracle(self.firing_log).note("fired", instant=arm.instant)
+        code = process.wait(PHASE_SECONDS)
+        if arm is None and code != 0:
+            raise AssertionError(f"an unharmed phase ended with {code}: {self.last_words()}")
+        return code
+
+    def environment(self, arm: Arm | None) -> dict[str, str]:
+        """The environment of a child: few threads, and the armed failpoint."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("REPLENISH_")}
+        own |= {"PYTHONPATH": str(CHECKOUT), "POLARS_MAX_THREADS": "2", "REPLENISH_ROOT": str(self.root)}
+        if arm is not None and arm.failpoint is not None:
+            own["REPLENISH_FAILPOINT"] = f"{arm.failpoint}:{arm.action}:{arm.nth}"
+            own["REPLENISH_FAILPOINT_LOG"] = str(self.firing_log)
+        return own
+
+    def last_words(self) -> str:
+        """The end of what the last process wrote."""
+        log = self._log()
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return " | ".join(lines[-4:])[-1500:]
+
+    def _log(self) -> Path:
+        return self.folder / f"phase-{self.n_phases}.log"
+
+
+@contextmanager
+def stopping(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
+    """Make sure that a process does not outlive the block."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
+
+
+def random_instant(seed: int, seconds: float) -> Arm:
+    """A kill at an instant of a phase that takes about `seconds`."""
+    return Arm(None, "kill", instant=random.Random(f"instant {seed}").uniform(0.1, max(0.2, seconds)))
