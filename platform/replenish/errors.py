@@ -4,8 +4,10 @@ ReplenishError
 ├── OutOfRange            an argument lies outside its mathematical range: our mistake
 ├── BrokenPromise         something we guarantee did not hold (a count, a digest): our mistake
 ├── ContractError         a contract, feed or policy file is malformed: its author mends it
-│   └── UnknownStream     a name that no contract declares
+│   ├── UnknownStream     a name that no contract declares
+│   └── IncompatibleSchema  a stored table and the contract of its stream do not fit
 ├── FileFault             a whole offered file is refused and dead-lettered
+├── RequestRefused        an HTTP request is refused as a whole; `status` goes to its sender
 ├── NotApplicable         a stage lacks an input that this data set does not have
 ├── AuditFailed           a table did not pass its checks and was not committed
 └── StoreError            a store could not do what was asked
@@ -47,12 +49,25 @@ class UnknownStream(ContractError):
     """A stream name that no contract declares."""
 
 
+class IncompatibleSchema(ContractError):
+    """A stored table was written under a contract that the present one does not fit; nothing was written."""
+
+
 class FileFault(ReplenishError):
     """A whole offered file is refused; `reason` is the code kept with the dead letter."""
 
     def __init__(self, reason: str, message: str, **ids: object) -> None:
         super().__init__(message, **ids)
         self.reason = reason
+
+
+class RequestRefused(ReplenishError):
+    """An HTTP request is refused as a whole: `status` and `code` are its answer, nothing of it was accepted."""
+
+    def __init__(self, status: int, code: str, message: str, **ids: object) -> None:
+        super().__init__(message, **ids)
+        self.status = status
+        self.code = code
 
 
 class NotApplicable(ReplenishError):

@@ -6,6 +6,7 @@ A contract file (ODCS 3.1, `platform/contracts/*.odcs.yaml`) is read by `contrac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 import polars as pl
@@ -54,6 +55,15 @@ POSTING_COLUMNS: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
+class Deprecation:
+    """A field on its way out: named so since a version, to be removed (with a major version) after a day."""
+
+    since: str
+    """Contract version, `major.minor.patch`."""
+    remove_after: date
+
+
+@dataclass(frozen=True)
 class Column:
     """One field of a contract. `minimum`/`maximum` are inclusive, `pattern` must match the whole text."""
 
@@ -69,6 +79,9 @@ class Column:
     allowed: tuple[str, ...] = ()
     is_additive: bool = False
     """Sums of this integer make sense; gold may add it up."""
+    is_closed_set: bool = False
+    """Consumers rely on `allowed` being all there ever is: a new value breaks them."""
+    deprecated: Deprecation | None = None
 
     @property
     def dtype(self) -> pl.DataType:

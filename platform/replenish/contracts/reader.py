@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
 from pathlib import Path
 from typing import get_args
 
 from replenish.contracts.document import YamlNode, read_yaml
-from replenish.contracts.model import Classification, Column, Contract, LogicalType, ServiceLevel
+from replenish.contracts.model import Classification, Column, Contract, Deprecation, LogicalType, ServiceLevel
 from replenish.errors import ContractError, UnknownStream
 
 PLATFORM_FOLDER = Path(__file__).resolve().parents[2]
@@ -151,11 +152,33 @@ def _column(node: YamlNode) -> Column:
         pattern=pattern,
         allowed=_allowed(node, logical_type),
         is_additive=custom.flag("isAdditive", False),
+        is_closed_set=custom.flag("isClosedSet", False),
+        deprecated=_deprecation(custom),
     )
     custom.finish()
+    if column.is_closed_set and not column.allowed:
+        raise node.error("customProperties.isClosedSet", "belongs to columns with allowed values")
+    if column.deprecated is not None and column.is_required:
+        raise node.error("customProperties.deprecated", "a required field cannot be on its way out: relax it first")
     if column.is_additive and logical_type != "integer":
         raise node.error("customProperties.isAdditive", "sums are kept in integers: logicalType must be integer")
     return column
+
+
+def _deprecation(custom: YamlNode) -> Deprecation | None:
+    """`deprecated: {since: 1.2.0, removeAfter: 2027-06-30}` of a column, or None."""
+    custom.declare(("deprecated",))
+    if not custom.has("deprecated"):
+        return None
+    node = custom.child("deprecated")
+    since, day = node.text("since"), node.text("removeAfter")
+    node.finish()
+    if not re.fullmatch(r"\d+\.\d+\.\d+", since):
+        raise node.error("since", "must read major.minor.patch")
+    try:
+        return Deprecation(since, date.fromisoformat(day))
+    except ValueError as error:
+        raise node.error("removeAfter", "must be a date, yyyy-mm-dd") from error
 
 
 def _options(node: YamlNode, logical_type: str) -> tuple[float | None, float | None, str | None]:
