@@ -11,6 +11,7 @@ import polars as pl
 
 from replenish.contracts.model import Contract
 from replenish.errors import BrokenPromise
+from replenish.history.stored_tables import fit_table
 from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 from replenish.stores.layout import RootLayout
@@ -51,12 +52,14 @@ def append_bronze(
 
     Raises:
         AuditFailed: A batch did not pass `audit`; batches before it are committed, it is not.
+        IncompatibleSchema: The table was written under a contract that this one does not fit.
         BrokenPromise: The parts of a file do not hold the rows that the journal counted.
     """
     table = bronze_table(stream)
     if not lake.has(table):
         empty = pl.DataFrame(schema=contract.bronze_schema)
         lake.append(table, empty, partition_by=["knowledge_date"], app=(BRONZE_APP, 0))
+    fit_table(table, contract, "bronze", contract.bronze_schema, lake)
     after = lake.app_version(table, BRONZE_APP) or 0
     for batch in _batches(_accepted_files(stream, journal, layout, after)):
         rows = _read_parts(batch, contract)

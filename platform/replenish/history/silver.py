@@ -20,6 +20,7 @@ from replenish.history.bronze import bronze_table
 from replenish.history.cancelled_sales import match_cancellations
 from replenish.history.ledger import EVENT_MONTH, build_ledger, first_versions, silver_columns
 from replenish.history.reposting import Change, compare_postings, concerned_by, read_postings, read_records
+from replenish.history.stored_tables import fit_table
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 
 SILVER_APP = "silver"
@@ -87,11 +88,13 @@ def update_silver(contract: Contract, dataset: Dataset, lake: DeltaLake, audit: 
 
     Raises:
         AuditFailed: A step did not pass `audit`; steps before it are committed, it is not.
+        IncompatibleSchema: The table was written under a contract that this one does not fit.
     """
     table = silver_table(contract.stream)
     if not lake.has(table):
         empty = pl.DataFrame(schema=silver_columns(contract))
         lake.append(table, empty, partition_by=_partition(contract), app=(SILVER_APP, 0))
+    fit_table(table, contract, "silver", silver_columns(contract), lake)
     total = SilverUpdate(lake.state(table))
     if not lake.has(bronze_table(contract.stream)):
         return total
