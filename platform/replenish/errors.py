@@ -7,7 +7,9 @@ ReplenishError
 │   ├── UnknownStream     a name that no contract declares
 │   └── IncompatibleSchema  a stored table and the contract of its stream do not fit
 ├── FileFault             a whole offered file is refused and dead-lettered
+├── EventFault            a single event is refused and dead-lettered
 ├── RequestRefused        an HTTP request is refused as a whole; `status` goes to its sender
+├── SourceFault           a source's change stream cannot be read: its protocol, slot or tables are not as needed
 ├── NotApplicable         a stage lacks an input that this data set does not have
 ├── AuditFailed           a table did not pass its checks and was not committed
 └── StoreError            a store could not do what was asked
@@ -61,6 +63,16 @@ class FileFault(ReplenishError):
         self.reason = reason
 
 
+class EventFault(ReplenishError):
+    """A single event is refused; `reason`, `field` and `rule` are kept with the dead letter."""
+
+    def __init__(self, reason: str, rule: str, *, field: str | None = None) -> None:
+        super().__init__(f"{reason}: {rule}" if field is None else f"{reason}: {field}: {rule}")
+        self.reason = reason
+        self.rule = rule
+        self.field = field
+
+
 class RequestRefused(ReplenishError):
     """An HTTP request is refused as a whole: `status` and `code` are its answer, nothing of it was accepted."""
 
@@ -68,6 +80,10 @@ class RequestRefused(ReplenishError):
         super().__init__(message, **ids)
         self.status = status
         self.code = code
+
+
+class SourceFault(ReplenishError):
+    """A source's change stream cannot be read on; the message says what its owner has to do."""
 
 
 class NotApplicable(ReplenishError):
