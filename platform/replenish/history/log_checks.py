@@ -1,0 +1,54 @@
+"""Bronze against the log: whether the table holds, place by place, as many rows as were accepted."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from replenish.history.bronze import BRONZE_APP, FileLog, bronze_table
+from replenish.stores.doctor.findings import Finding
+from replenish.stores.journal_entry import PART_BEARING
+from replenish.stores.lake import DeltaLake
+
+
+def check_bronze_rows(stream: str, log: FileLog, lake: DeltaLake) -> list[Finding]:
+    """Rows per place in the log, up to the table's own offset, against what the log's records counted.
+
+    What is behind the offset is not missing: the next run appends it.
+    """
+    table = bronze_table(stream)
+    if not lake.has(table):
+        return []
+    offset = lake.app_version(table, BRONZE_APP) or 0
+    held = dict(lake.scan(table).group_by("journal_seq").len().collect().iter_rows())
+    counted = _counted(stream, log, offset)
+    wrong = sorted(seq for seq in {*held, *counted} if held.get(seq, 0) != counted.get(seq, 0))
+    if not wrong:
+        return []
+    first = wrong[0]
+    detail = (
+        f"{len(wrong)} records differ; first: record {first} has {held.get(first, 0)} rows in the table, "
+        f"{counted.get(first, 0)} in the log"
+    )
+    return [Finding("rows_differ", table, detail, "rebuild", lake.path(table), (wrong[0], wrong[-1]))]
+
+
+def count_behind(stream: str, log: FileLog, lake: DeltaLake) -> int:
+    """Accepted rows of the log that bronze has not taken yet."""
+    table = bronze_table(stream)
+    offset = (lake.app_version(table, BRONZE_APP) or 0) if lake.has(table) else 0
+    rows = pl.Series([n for seq, n in _counted(stream, log, None).items() if seq > offset], dtype=pl.Int64)
+    return int(rows.sum())
+
+
+def _counted(stream: str, log: FileLog, up_to: int | None) -> dict[int, int]:
+    counted: dict[int, int] = {}
+    for kind in PART_BEARING:
+        for record in log.records(0, kind):
+            if record.seq is None or record.dataschema.partition("@")[0] != stream:
+                continue
+            if up_to is not None and record.seq > up_to:
+                break
+            parts: list[dict[str, object]] = record.data["parts"]  # type: ignore[assignment]
+            if n_rows := sum(int(str(part["rows"])) for part in parts):
+                counted[record.seq] = n_rows
+    return counted

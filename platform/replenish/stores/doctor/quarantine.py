@@ -1,0 +1,51 @@
+"""The quarantine: where damaged files go by rename, never to be deleted by us."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from replenish.stores.durable import fsync_path
+from replenish.stores.failpoints import failpoint
+
+MOVES_FILE = "moves.jsonl"
+
+
+class Quarantine:
+    """One visit's folder below the quarantine, `<folder>/<stamp>/`; what is moved keeps its path below the root.
+
+    `moves.jsonl` in it says what came from where and why, so that a person can put it back.
+    """
+
+    def __init__(self, root: Path, folder: Path, stamp: str) -> None:
+        self.root = root
+        self.folder = folder / stamp
+        self.moved: list[tuple[Path, Path]] = []
+
+    def move(self, path: Path, reason: str) -> Path | None:
+        """Rename a file or folder into the quarantine; its new place, or None where there is nothing to move."""
+        if not path.exists():
+            return None
+        relative = path.resolve().relative_to(self.root.resolve())
+        target = self.folder / relative
+        number = 1
+        while target.exists():
+            number += 1
+            target = self.folder / relative.with_name(f"{relative.name}.{number}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._note(relative.as_posix(), target.relative_to(self.folder).as_posix(), reason)
+        path.rename(target)
+        for folder in (target.parent, path.parent):
+            fsync_path(folder)
+        failpoint("doctor.quarantined")
+        self.moved.append((path, target))
+        return target
+
+    def _note(self, came_from: str, lies_at: str, reason: str) -> None:
+        # Before the rename: a note about a move that did not happen is harmless, a move without a note is a riddle.
+        line = json.dumps({"from": came_from, "to": lies_at, "why": reason}, sort_keys=True, ensure_ascii=False)
+        with (self.folder / MOVES_FILE).open("a", encoding="utf-8") as notes:
+            notes.write(line + "\n")
+            notes.flush()
+            os.fsync(notes.fileno())

@@ -1,0 +1,152 @@
+"""A small deployment with a history of commits, and every way in which its files get damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, time
+from pathlib import Path
+
+import polars as pl
+from deltalake import DeltaTable
+
+from replenish.cli.deployment import Deployment
+from replenish.contracts.dataset import ColumnRule, Dataset, Feed, FileFormat, KnowledgeRule
+from replenish.contracts.reader import read_contracts
+from replenish.digests import table_digest
+from replenish.history.bronze import append_bronze
+from replenish.history.silver import update_silver
+from replenish.ingest.door import ingest_folder
+from replenish.stores.doctor.delta_log import POINTER, list_log
+from replenish.stores.lake import DeltaLake
+from replenish.stores.layout import RootLayout
+
+NOW = datetime(2025, 3, 1, tzinfo=UTC)
+FILES = 6
+SALES = replace(read_contracts()["sales"], max_dead_share=0.9)
+FEED = Feed(
+    feed_id="shop.sales",
+    stream="sales",
+    files=("sales*",),
+    format=FileFormat(),
+    zone="UTC",
+    columns={
+        "location_id": ColumnRule(column="shop"),
+        "sold_at": ColumnRule(column="time"),
+        "sale_id": ColumnRule(column="receipt"),
+        "sku_id": ColumnRule(column="article"),
+        "units": ColumnRule(column="qty"),
+    },
+    knowledge=KnowledgeRule("column", column="known"),
+)
+
+
+def build_world(root: Path) -> Deployment:
+    """Files ingested one after the other, bronze and silver brought up to date behind each, a checkpoint in between."""
+    layout = RootLayout(root)
+    layout.drop.mkdir(parents=True)
+    dataset = Dataset("shop", "UTC", time(6), "demo", None, (FEED,))
+    deployment = Deployment(layout, dataset, {"sales": SALES}, DeltaLake(layout.lake))
+    for number in range(FILES):
+        (layout.drop / f"sales-{number}.csv").write_text(_file(number))
+        ingest_folder(layout.drop, dataset, deployment.contracts, deployment.journal, layout, now=NOW)
+        append_bronze("sales", SALES, deployment.journal, layout, deployment.lake)
+        update_silver(SALES, dataset, deployment.lake)
+        if number == FILES - 3:
+            for table in ("bronze/sales", "silver/sales"):
+                DeltaTable(str(layout.lake / table)).create_checkpoint()
+    return deployment
+
+
+def _file(number: int) -> str:
+    """Forty lines of one day, some of them corrections of the day before, one that is dead."""
+    lines = ["shop,time,receipt,article,qty,known"]
+    for nr in range(40):
+        day = f"2025-01-{number + 1:02}T10:{nr:02}:00Z"
+        lines.append(f"S{nr % 3},{day},R{number}-{nr},A{nr % 7},{nr % 5},{_known(number)}")
+    if number:
+        for nr in range(5):
+            day = f"2025-01-{number:02}T10:{nr:02}:00Z"
+            lines.append(f"S{nr % 3},{day},R{number - 1}-{nr},A{nr % 7},{nr % 5 + 10},{_known(number)}")
+    lines.append(f"S1,2025-01-{number + 1:02}T11:00:00Z,R{number}-x,A1,many,{_known(number)}")
+    return "\n".join(lines) + "\n"
+
+
+def _known(number: int) -> str:
+    return f"2025-01-{number + 1:02}T22:00:00Z"
+
+
+def digests(deployment: Deployment) -> dict[str, str]:
+    """Digest of bronze and silver."""
+    return {table: table_digest(deployment.lake.read(table), []) for table in ("bronze/sales", "silver/sales")}
+
+
+def files_below(root: Path) -> set[tuple[str, int]]:
+    """Inode and size of every file that is data: what was there before damage has to be there after mending."""
+    return {(str(p.stat().st_ino), p.stat().st_size) for p in root.rglob("*") if p.is_file()}
+
+
+def newest_commit(folder: Path) -> Path:
+    log = list_log(folder)
+    return log.commits[max(log.commits)]
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    log = list_log(folder)
+    return log.checkpoints[max(log.checkpoints)][0]
+
+
+def a_data_file(folder: Path) -> Path:
+    """The biggest file the newest version needs."""
+    active = pl.DataFrame(DeltaTable(str(folder)).get_add_actions(flatten=True)).sort("size_bytes", "path")
+    return folder / active["path"][-1]
+
+
+def flip_bit(path: Path, at: float = 0.5) -> None:
+    """One bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * at)] ^= 0x10
+    path.write_bytes(content)
+
+
+def _truncate(path: Path, share: float) -> None:
+    os.truncate(path, int(path.stat().st_size * share))
+
+
+def _zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def _grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b'{"add":{"path"\x00\xffgarbage')
+
+
+def _gap(folder: Path) -> None:
+    log = list_log(folder)
+    log.commits[max(log.commits) - 1].unlink()
+
+
+def _dangling_pointer(folder: Path) -> None:
+    (folder / "_delta_log" / POINTER).write_text('{"version":999,"size":5}')
+
+
+def _lose_newest(folder: Path) -> None:
+    newest_commit(folder).unlink()
+
+
+LAKE_DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "newest commit empty": ("empty_commit", lambda t: _truncate(newest_commit(t), 0)),
+    "newest commit torn": ("torn_commit", lambda t: _truncate(newest_commit(t), 0.6)),
+    "newest commit zero bytes": ("torn_commit", lambda t: _zero(newest_commit(t))),
+    "newest commit with garbage behind": ("torn_commit", lambda t: _grow(newest_commit(t))),
+    "newest commit gone": ("lost_commits", _lose_newest),
+    "a commit missing in the middle": ("commit_gap", _gap),
+    "checkpoint truncated": ("bad_checkpoint", lambda t: _truncate(newest_checkpoint(t), 0.5)),
+    "checkpoint zero": ("bad_checkpoint", lambda t: _truncate(newest_checkpoint(t), 0)),
+    "pointer to a missing checkpoint": ("bad_pointer", _dangling_pointer),
+    "data file missing": ("missing_file", lambda t: a_data_file(t).unlink()),
+    "data file truncated": ("wrong_size", lambda t: _truncate(a_data_file(t), 0.7)),
+    "one bit of a data file flipped": ("altered_file", lambda t: flip_bit(a_data_file(t))),
+}
+"""The twelve kinds for a table: what the doctor calls it, and how it is done."""
