@@ -1,0 +1,106 @@
+"""The journal's file: is it there, is it a whole database, are its entries complete and in order.
+
+A missing `-wal` or `-shm` beside it is normal: the last one to close the journal cleanly removes both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from replenish.errors import DamagedLog
+from replenish.stores.doctor.findings import Finding
+from replenish.stores.doctor.reading import try_to_read
+from replenish.stores.journal import Journal
+
+SUBJECT = "journal"
+_MAGIC = b"SQLite format 3\0"
+_GAPS = """
+select seq, next from (select seq, lead(seq) over (order by seq) as next from records) where next <> seq + 1 limit 3
+"""
+_EPOCHS = """
+select seq from (select seq, epoch, lag(epoch) over (order by seq) as before from records) where epoch < before limit 1
+"""
+
+
+def check_journal_file(path: Path, *, is_expected: bool, is_thorough: bool) -> list[Finding]:
+    """Everything wrong with the journal at `path`; the first kind of fault hides those that need a readable file.
+
+    Args:
+        path: The SQLite file.
+        is_expected: Whether anything else (segments, tables) shows that there was a journal.
+        is_thorough: Also read every entry and compute its chain of hashes again.
+    """
+    if not path.is_file():
+        return [_finding("journal_missing", path, "there is no journal.sqlite")] if is_expected else []
+    if fault := _header_fault(path):
+        return [_finding("journal_unreadable", path, fault)]
+    checked, fault = try_to_read(
+        lambda: _query(path, "pragma integrity_check" if is_thorough else "pragma quick_check")
+    )
+    if checked is None:
+        return [_finding("journal_unreadable", path, fault)]
+    if checked != [("ok",)]:
+        return [_finding("journal_pages", path, "; ".join(str(row[0])[:200] for row in checked[:3]))]
+    findings = _order_faults(path)
+    if is_thorough and not findings:
+        findings += _chain_faults(path)
+    return findings
+
+
+def _header_fault(path: Path) -> str:
+    """What is wrong with the first page's account of the file; empty where nothing is."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or not header.startswith(_MAGIC):
+        return f"{size} bytes without the header of a database"
+    page = int.from_bytes(header[16:18], "big")
+    page_bytes = 65_536 if page == 1 else page
+    n_pages = int.from_bytes(header[28:32], "big")
+    if size % page_bytes or size < n_pages * page_bytes:
+        return f"{size} bytes, its header says {n_pages} pages of {page_bytes}: the file was cut off"
+    return ""
+
+
+def _order_faults(path: Path) -> list[Finding]:
+    findings = []
+    summary = _query(path, "select coalesce(min(seq), 1), coalesce(max(seq), 0), count(*) from records")[0]
+    first, last, count = (int(value) for value in summary)
+    if first != 1 or count != last:
+        gaps = [(int(a) + 1, int(b) - 1) for a, b in _query(path, _GAPS)]
+        gaps = [(1, first - 1), *gaps] if first != 1 else gaps
+        spans = ", ".join(f"{a}-{b}" for a, b in gaps)
+        findings.append(_finding("journal_gap", path, f"no entries {spans}", (gaps[0][0], gaps[-1][1])))
+    for (seq,) in _query(path, _EPOCHS):
+        detail = f"entry {seq} is of an older epoch than the one before it"
+        findings.append(_finding("journal_epoch", path, detail, (int(seq), last)))
+    return findings
+
+
+def _chain_faults(path: Path) -> list[Finding]:
+    journal = Journal(path)
+    try:
+        journal.verify_chain()
+    except DamagedLog as fault:
+        seq = fault.ids.get("seq")
+        span = (int(str(seq)), int(str(seq))) if seq is not None else None
+        return [_finding("journal_chain", path, str(fault), span)]
+    finally:
+        journal.close()
+    return []
+
+
+def _query(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(30_000)
+        return list(connection.execute(sql))
+    finally:
+        connection.close()
+
+
+def _finding(kind: str, path: Path, detail: str, seqs: tuple[int, int] | None = None) -> Finding:
+    return Finding(kind, SUBJECT, detail, "restore", path, seqs)
