@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ class Arm(NamedTuple):
     action: str
     nth: int = 1
     instant: float | None = None
-    """Seconds after the start of the process, for a kill at a random instant."""
+    """Seconds after the process was ready, for a kill at a random instant."""
 
 
 @dataclass
@@ -74,8 +74,15 @@ class ChildSystem:
         process = self.start(steps, arm, passes=passes)
         return self.finish(process, arm)
 
-    def start(self, steps: Sequence[str], arm: Arm | None = None, *, passes: Path | None = None) -> subprocess.Popen:
-        """A process that begins these steps."""
+    def start(
+        self,
+        steps: Sequence[str],
+        arm: Arm | None = None,
+        *,
+        passes: Path | None = None,
+        wrap: Callable[[list[str]], list[str]] = list,
+    ) -> subprocess.Popen:
+        """A process that begins these steps; `wrap` may put a tracer before its command."""
         self.n_phases += 1
         plan = {
             "root": str(self.root),
@@ -91,11 +98,12 @@ class ChildSystem:
         path.write_text(json.dumps(plan))
         command = [sys.executable, "-m", "tests.faults.runner", str(path)]
         with self._log().open("ab") as log:
-            return subprocess.Popen(command, cwd=CHECKOUT, env=self.environment(arm), stdout=log, stderr=log)
+            return subprocess.Popen(wrap(command), cwd=CHECKOUT, env=self.environment(arm), stdout=log, stderr=log)
 
     def finish(self, process: subprocess.Popen, arm: Arm | None) -> int:
         """Wait for a phase, or kill it at the instant the trial names."""
         if arm is not None and arm.instant is not None:
+            self.await_ready(process)
             time.sleep(arm.instant)
             if process.poll() is None:
                 process.kill()
@@ -105,10 +113,17 @@ class ChildSystem:
             raise AssertionError(f"an unharmed phase ended with {code}: {self.last_words()}")
         return code
 
+    def await_ready(self, process: subprocess.Popen) -> None:
+        """Wait until the last process has imported what it needs."""
+        ready = self.folder / f"plan-{self.n_phases}.json.ready"
+        deadline = time.monotonic() + PHASE_SECONDS
+        while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def environment(self, arm: Arm | None) -> dict[str, str]:
         """The environment of a child: few threads, and the armed failpoint."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("REPLENISH_")}
-        own |= {"PYTHONPATH": str(CHECKOUT), "POLARS_MAX_THREADS": "2", "REPLENISH_ROOT": str(self.root)}
+        own |= {"PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}", "POLARS_MAX_THREADS": "2", "REPLENISH_ROOT": str(self.root)}
         if arm is not None and arm.failpoint is not None:
             own["REPLENISH_FAILPOINT"] = f"{arm.failpoint}:{arm.action}:{arm.nth}"
             own["REPLENISH_FAILPOINT_LOG"] = str(self.firing_log)
@@ -118,7 +133,7 @@ class ChildSystem:
         """The end of what the last process wrote."""
         log = self._log()
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-        return " | ".join(lines[-4:])[-1500:]
+        return " | ".join(lines[-3:])[-600:]
 
     def _log(self) -> Path:
         return self.folder / f"phase-{self.n_phases}.log"
@@ -137,4 +152,4 @@ def stopping(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
 
 def random_instant(seed: int, seconds: float) -> Arm:
     """A kill at an instant of a phase that takes about `seconds`."""
-    return Arm(None, "kill", instant=random.Random(f"instant {seed}").uniform(0.1, max(0.2, seconds)))
+    return Arm(None, "kill", instant=random.Random(f"instant {seed}").uniform(0.0, max(0.1, seconds)))

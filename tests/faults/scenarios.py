@@ -10,11 +10,12 @@ from tests.faults.child_system import Arm, ChildSystem
 
 
 class Scenario(NamedTuple):
-    """One door. `harm` runs armed (or, for the twin, unarmed, counting passes); `complete` always unarmed."""
+    """One door. `harm` runs armed (or, for the twin, unarmed, counting passes) and gives the
+    exit code of the process under test; `complete` is always unarmed."""
 
     door: str
     prepare: Callable[[ChildSystem], None]
-    harm: Callable[[ChildSystem, Arm | None, Path | None], None]
+    harm: Callable[[ChildSystem, Arm | None, Path | None], int]
     complete: Callable[[ChildSystem], None]
 
 
@@ -25,8 +26,8 @@ def in_process(door: str, *, prepare: tuple[str, ...], harm: tuple[str, ...], co
         if prepare:
             system.run(prepare)
 
-    def run_harm(system: ChildSystem, arm: Arm | None, passes: Path | None) -> None:
-        system.run(harm, arm, passes=passes)
+    def run_harm(system: ChildSystem, arm: Arm | None, passes: Path | None) -> int:
+        return system.run(harm, arm, passes=passes)
 
     def run_complete(system: ChildSystem) -> None:
         system.run(complete)

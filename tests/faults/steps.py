@@ -114,6 +114,7 @@ def update_lake(phase: Phase, waves: range) -> None:
     contract = phase.contracts[STREAM]
     append_bronze(STREAM, contract, phase.journal, phase.layout, phase.lake)
     update_silver(contract, phase.dataset, phase.lake)
+    phase.oracle.note("mark", what="lake")
 
 
 def unanswered(phase: Phase, waves: range) -> list[Any]:

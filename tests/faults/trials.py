@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,18 @@ from pathlib import Path
 from tests.faults.child_system import Arm, ChildSystem
 from tests.faults.code_digest import code_digest
 from tests.faults.invariants import final_breaches, lake_breaches, lake_digests, log_breaches
-from tests.faults.oracle import read_acks
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.oracle import Oracle, read_acks
+from tests.faults.power_cut import (
+    IMAGE_BYTES,
+    WRITER_OPTIONS,
+    cut,
+    fill,
+    force_all,
+    mounted,
+    new_image,
+    small_disk,
+)
+from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.world import lay_out, make_world
 
 N_WORLDS = 5
@@ -85,10 +96,10 @@ def _make_twin(door: str, seed: int, folder: Path) -> None:
     lay_out(template.root)
     scenario.prepare(template)
     (folder / "run").mkdir()
-    run = start_from(folder / "template", folder / "run", seed)
-    began = time.monotonic()
+    run = ChildSystem(folder / "run", seed)
+    start_from(folder / "template", run)
     scenario.harm(run, None, folder / "passes.json")
-    seconds = time.monotonic() - began
+    seconds = time.time() - min(path.stat().st_mtime for path in (folder / "run").glob("*.ready"))
     scenario.complete(run)
     digests = lake_digests(run.root)
     breaches = final_breaches(run.root, run.oracle_file, make_world(seed), digests)
@@ -99,37 +110,106 @@ def _make_twin(door: str, seed: int, folder: Path) -> None:
     (folder / "twin.json").write_text(json.dumps({"digests": digests, "passes": passes, "seconds": seconds}))
 
 
-def start_from(template: Path, folder: Path, seed: int, **how: object) -> ChildSystem:
-    """A system on a copy of the template."""
-    system = ChildSystem(folder, seed, **how)  # type: ignore[arg-type]
+def start_from(template: Path, system: ChildSystem) -> None:
+    """Begin on a copy of the template."""
     shutil.copytree(template / "root", system.root)
     if (template / "oracle.jsonl").exists():
         shutil.copyfile(template / "oracle.jsonl", system.oracle_file)
-    return system
 
 
 def run_trial(kind: str, door: str, arm: Arm, seed: int, folder: Path, *, mutant: str | None = None) -> TrialResult:
-    """Harm one run and look; `folder` is made, and removed again unless something was found."""
+    """Harm one run and look. `folder` is made, and removed again unless something was found.
+
+    Args:
+        kind: `kill` and `error` at a failpoint, `instant` (a kill at any moment), `cut` (a power cut, at a failpoint or
+            at any moment), `full` (a disk with `nth` KB left), `clock` (the clock jumps by `nth` hours after the fault).
+    """
     began = time.monotonic()
-    twin, scenario, world_seed = twin_of(door, seed), SCENARIOS[door], seed % N_WORLDS
+    twin, world_seed = twin_of(door, seed), seed % N_WORLDS
     folder.mkdir(parents=True)
-    system = start_from(twin.template, folder, world_seed, mutant=mutant)
-    breaches: list[str] = []
-    scenario.harm(system, arm, None)
-    acks = read_acks(system.oracle_file)
-    breaches += [f"after the fault: {breach}" for breach in (*log_breaches(system.root, acks), *lake_breaches(system.root))]
-    fired = system.has_fired
-    try:
-        scenario.complete(system)
-        breaches += final_breaches(system.root, system.oracle_file, make_world(world_seed), twin.digests)
-    except AssertionError as fault:
-        breaches.append(str(fault))
-    result = TrialResult(
-        kind, door, arm.failpoint, arm.action, arm.nth, seed, fired, breaches, 0, mutant, instant=arm.instant
-    )
+    system = ChildSystem(folder, world_seed, mutant=mutant)
+    with ExitStack() as stack:
+        try:
+            breaches = _INJECTORS[kind](system, arm, twin, SCENARIOS[door], stack)
+            breaches += final_breaches(system.root, system.oracle_file, make_world(world_seed), twin.digests)
+        except AssertionError as fault:
+            breaches = [str(fault)]
+        result = TrialResult(
+            kind, door, arm.failpoint, arm.action, arm.nth, seed, system.has_fired, breaches, 0, mutant, arm.instant
+        )
+        if breaches and system.has_fired and system.root_folder:
+            shutil.copytree(system.root, folder / "root", dirs_exist_ok=True)
     result.seconds = round(time.monotonic() - began, 2)
-    if breaches and fired:
+    if result.breaches and result.fired:
         (folder / "result.json").write_text(json.dumps(result.as_json(), indent=1))
     else:
         shutil.rmtree(folder)
     return result
+
+
+def _killed(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: ExitStack) -> list[str]:
+    """The process dies (or fails) where the arm says; what is there is looked at before anything runs again."""
+    start_from(twin.template, system)
+    scenario.harm(system, arm, None)
+    breaches = breaches_now(system)
+    scenario.complete(system)
+    return breaches
+
+
+def _clock_jumped(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: ExitStack) -> list[str]:
+    """As a kill, with a clock that stands hours away before and after the fresh start."""
+    start_from(twin.template, system)
+    system.clock_offset = 7200.0
+    scenario.harm(system, arm, None)
+    breaches = breaches_now(system)
+    system.clock_offset = -7200.0
+    scenario.complete(system)
+    return breaches
+
+
+def _cut(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: ExitStack) -> list[str]:
+    """The power goes: what comes back is what was forced to disk. The lake may need the doctor, the log may not."""
+    image = new_image(system.folder / "disk.img")
+    system.root_folder = stack.enter_context(mounted(image, system.folder / "before", WRITER_OPTIONS))
+    start_from(twin.template, system)
+    force_all(system.root)
+    scenario.harm(system, arm, None)
+    copy = cut(image, system.folder / "after.img")
+    system.root_folder = stack.enter_context(mounted(copy, system.folder / "after"))
+    breaches = [f"after the cut: {breach}" for breach in log_breaches(system.root, read_acks(system.oracle_file))]
+    if lost := lake_breaches(system.root):
+        Oracle(system.folder / "lake-after-cut.txt").note_all([{"breach": breach} for breach in lost])
+        system.run(["doctor"])
+    scenario.complete(system)
+    return breaches
+
+
+def _disk_filled(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: ExitStack) -> list[str]:
+    """The disk has `nth` KB left and fills up on the way; then space comes back and the run goes on."""
+    system.root_folder = stack.enter_context(small_disk(system.folder / "disk", IMAGE_BYTES))
+    start_from(twin.template, system)
+    ballast = fill(system.root_folder, arm.nth * 1024)
+    code = scenario.harm(system, Arm(None, "enospc"), None)
+    if code:
+        Oracle(system.firing_log).note("fired", left_kb=arm.nth, code=code)
+    # The checker opens the journal, which on a full disk cannot be: space first, then look.
+    ballast.unlink()
+    breaches = breaches_now(system)
+    scenario.complete(system)
+    return breaches
+
+
+def breaches_now(system: ChildSystem) -> list[str]:
+    """What is wrong right after a fault, before anything was repaired or completed."""
+    found = (*log_breaches(system.root, read_acks(system.oracle_file)), *lake_breaches(system.root))
+    return [f"after the fault: {breach}" for breach in found]
+
+
+_INJECTORS = {
+    "kill": _killed,
+    "instant": _killed,
+    "error": _killed,
+    "clock": _clock_jumped,
+    "cut": _cut,
+    "full": _disk_filled,
+}
