@@ -10,6 +10,7 @@ from datetime import date, time
 from typing import Literal
 
 FileType = Literal["csv", "parquet", "jsonl"]
+FeedDoor = Literal["files", "events"]
 
 STAGE_OPTIONS = ("forecast", "decide", "outcomes")
 """Stages that a data set may give settings of its own."""
@@ -106,6 +107,8 @@ class KnowledgeRule:
     column: str | None = None
     formats: tuple[str, ...] = ()
     delay_hours: float = 0.0
+    else_arrival: bool = False
+    """With `column`: a row that leaves it empty became known when it arrived."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Feed:
     feed_id: str
     stream: str
     files: tuple[str, ...]
-    """Globs on the file name."""
+    """Globs on the file name; none where the feed takes single events."""
     format: FileFormat
     zone: str
     """IANA zone of times without an offset; `event_date` is the date in it."""
@@ -135,6 +138,8 @@ class Feed:
     cancellation: CancellationRule | None = None
     ignore_columns: tuple[str, ...] = ()
     """Known and not wanted; every other unmapped source column is kept in `unmapped`."""
+    door: FeedDoor = "files"
+    """`events`: single events (HTTP, change data capture, Kafka), JSON objects of the source's fields."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,10 @@ from zoneinfo import ZoneInfo
 from replenish.contracts.dataset import (
     ASSUMABLE_INPUTS,
     STAGE_OPTIONS,
+    ColumnRule,
     Dataset,
     Feed,
+    FeedDoor,
     FileFormat,
     FileType,
     KnowledgeRule,
@@ -130,7 +132,9 @@ def _best_fits(names: list[str], folder: Path) -> list[Path]:
     shares: dict[Path, float] = {}
     contracts = read_contracts()
     for path in sorted(folder.glob("*.yaml")):
-        feeds = read_dataset(path, contracts).feeds
+        feeds = [feed for feed in read_dataset(path, contracts).feeds if feed.door == "files"]
+        if not feeds:
+            continue
         share = sum(any(matches_feed(feed, name) for name in names) for feed in feeds) / len(feeds)
         if share > 0:
             shares[path] = share
@@ -154,10 +158,13 @@ def _feed(node: YamlNode, dataset_id: str, zone: str, contracts: Mapping[str, Co
     cancellation = node.child("cancellation") if node.has("cancellation") else None
     if cancellation is not None and stream != "sales":
         raise node.error("cancellation", f"only sales can be cancelled; {stream} rows are corrected or retracted")
+    door: FeedDoor = node.choice("door", get_args(FeedDoor), "files")  # type: ignore[assignment]
+    if door == "events":
+        _check_event_feed(node, columns)
     feed = Feed(
         feed_id=_identifier(node, "feed_id", f"{dataset_id}.{stream}"),
         stream=stream,
-        files=node.texts("files"),
+        files=node.texts("files", () if door == "events" else None),
         format=_format(node),
         zone=_zone(node, zone),
         columns=columns,
@@ -166,10 +173,20 @@ def _feed(node: YamlNode, dataset_id: str, zone: str, contracts: Mapping[str, Co
         retraction=None if retraction is None else read_row_test(retraction),
         cancellation=None if cancellation is None else read_cancellation(cancellation, contract.names),
         ignore_columns=node.texts("ignore_columns", ()),
+        door=door,
     )
     if node.place:
         node.finish()
     return feed
+
+
+def _check_event_feed(node: YamlNode, columns: Mapping[str, ColumnRule]) -> None:
+    for key in ("files", "format"):
+        if node.has(key):
+            raise node.error(key, "belongs to `door: files`; single events are JSON and come through no file")
+    for name, rule in columns.items():
+        if rule.content_of:
+            raise node.error(f"columns.{name}", "content_of numbers the rows of a file; an event names its fact itself")
 
 
 def _format(node: YamlNode) -> FileFormat:
@@ -205,9 +222,12 @@ def _knowledge(node: YamlNode) -> KnowledgeRule:
         column=part.optional_text("column"),
         formats=part.texts("formats", ()),
         delay_hours=part.number("delay_hours", 0.0),
+        else_arrival=part.flag("else_arrival", False),
     )
     if (source == "column") != (rule.column is not None):
         raise part.error("column", "belongs to `source: column`, and only there")
+    if rule.else_arrival and source != "column":
+        raise part.error("else_arrival", "belongs to `source: column`")
     if source != "delay" and part.has("delay_hours"):
         raise part.error("delay_hours", "belongs to `source: delay`")
     if rule.delay_hours < 0:

@@ -27,6 +27,9 @@ def _plain_mapping(part: Any) -> dict[str, object]:
     """The fields of a dataclass that differ from their defaults."""
     given = {f.name: getattr(part, f.name) for f in fields(part) if getattr(part, f.name) != _default(f)}
     values = {name: _plain(value) for name, value in given.items()}
+    if values.get("door") == "events":
+        # A feed of single events reads no files, and its reader refuses these keys.
+        values = {name: value for name, value in values.items() if name not in ("files", "format")}
     if "cases" in values:
         values["cases"] = [{"matches": pattern, "value": text} for pattern, text in getattr(part, "cases", ())]
     return values

@@ -66,7 +66,7 @@ _NO_KNOWLEDGE_TIME = 1 << 62
 def _judge(rows: pl.DataFrame, mapping: FeedMapping, checks: RowChecks) -> pl.DataFrame:
     rows = checks.judge(rows)
     contract = mapping.contract
-    if mapping.feed.retraction is not None:
+    if rows["is_retraction"].any():
         # A retraction names a fact; whatever else it carries is not taken over and needs no sense.
         named = {*contract.fact_key, contract.event_time}
         key_bits = sum(1 << fault.bit for fault in checks.faults if fault.field in named)

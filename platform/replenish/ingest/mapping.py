@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from replenish.contracts.dataset import ColumnRule, Dataset, Feed
+from replenish.contracts.dataset import ColumnRule, Dataset, Feed, KnowledgeRule
 from replenish.contracts.model import Column, Contract
 from replenish.contracts.validate import UNCASTABLE_SUFFIX
 from replenish.errors import ContractError
@@ -20,6 +20,12 @@ from replenish.ingest.row_tests import columns_of, holds
 BATCH_SUFFIX = "__batch"
 """`<column>__batch`: text of the batch within which equal content of a `content_of` column is numbered."""
 KNOWLEDGE_UNREADABLE = "knowledge_time" + UNCASTABLE_SUFFIX
+RECEIVED_AT = "__received_at"
+"""Source column that a door may add: when each row arrived (UTC), in place of one `now` for all."""
+IS_DELETE = "__is_delete"
+"""Source column that a door may add: rows that take their fact back, whatever the feed's own test says."""
+UNMAPPED_JSON = "__unmapped"
+"""Source column that a door may add: what the rules do not read, as a JSON object or null."""
 _PLACE = re.compile(r"\{([^{}]+)\}")
 
 
@@ -132,13 +138,18 @@ class FeedMapping:
 
     def _flag(self, name: str, source: pl.DataFrame) -> pl.Series:
         rule = self.feed.cancellation
+        added = source[IS_DELETE] if name == "is_retraction" and IS_DELETE in source.columns else None
         test = self.feed.retraction if name == "is_retraction" else (rule.when if rule is not None else None)
         if test is None:
-            return pl.repeat(False, source.height, dtype=pl.Boolean(), eager=True).alias(name)
-        return holds(test, source, self.feed).alias(name)
+            none = pl.repeat(False, source.height, dtype=pl.Boolean(), eager=True)
+            return (none if added is None else added).alias(name)
+        held = holds(test, source, self.feed)
+        return (held if added is None else held | added).alias(name)
 
     def _unmapped(self, source: pl.DataFrame) -> pl.Series:
         """JSON of the source columns that no rule reads and the feed does not ignore; null where there are none."""
+        if UNMAPPED_JSON in source.columns:
+            return source[UNMAPPED_JSON].alias("unmapped")
         content = {
             c
             for r in self.feed.columns.values()
@@ -146,7 +157,7 @@ class FeedMapping:
             for c in self._content_columns(r, source.columns)
         }
         known = {*self.source_columns(), *self.feed.ignore_columns, *content}
-        extra = [name for name in source.columns if name not in known]
+        extra = [name for name in source.columns if name not in known and name not in (RECEIVED_AT, IS_DELETE)]
         if not extra or not source.height:
             return pl.repeat(None, source.height, dtype=pl.String(), eager=True).alias("unmapped")
         return json_of(source.select(extra)).alias("unmapped")
@@ -156,18 +167,34 @@ class FeedMapping:
         if events.dtype == pl.Date():
             events = instants_of(events, self.feed.zone)
         rule = self.feed.knowledge
-        rows = rows.with_columns(events.alias("event_time"), local_dates(events, self.feed.zone).alias("event_date"))
+        known = self._known(rule, events, source)
+        if IS_DELETE in source.columns and events.null_count():
+            # A deletion may name its fact and nothing else: then it happened when it became known.
+            is_bare = rows["is_retraction"] & events.is_null()
+            known = known.zip_with(~(is_bare & known.is_null()), self._arrival(source))
+            events = events.zip_with(~is_bare, known)
+        return rows.with_columns(
+            events.alias("event_time"),
+            local_dates(events, self.feed.zone).alias("event_date"),
+            known.alias("knowledge_time"),
+            knowledge_dates(known, self.dataset.zone, self.dataset.cutoff).alias("knowledge_date"),
+        )
+
+    def _known(self, rule: KnowledgeRule, events: pl.Series, source: pl.DataFrame) -> pl.Series:
+        """When each row became known, null where it does not say so readably."""
         if rule.source == "arrival":
-            rows = rows.with_columns(pl.lit(self.now, INSTANT).alias("knowledge_time"))
-        elif rule.source == "delay":
-            rows = rows.with_columns((events + timedelta(hours=rule.delay_hours)).alias("knowledge_time"))
-        else:
-            cells = source[rule.column or ""]
-            cells = text_of(cells, self.feed.format.null_values) if cells.dtype == pl.String() else cells
-            known = instants_of(cells, self.feed.zone, rule.formats)
-            rows = rows.with_columns(known.alias("knowledge_time"))
-        dates = knowledge_dates(rows["knowledge_time"], self.dataset.zone, self.dataset.cutoff)
-        return rows.with_columns(dates.alias("knowledge_date"))
+            return self._arrival(source)
+        if rule.source == "delay":
+            return events + timedelta(hours=rule.delay_hours)
+        cells = source[rule.column or ""]
+        cells = text_of(cells, self.feed.format.null_values) if cells.dtype == pl.String() else cells
+        known = instants_of(cells, self.feed.zone, rule.formats)
+        return known.zip_with(cells.is_not_null(), self._arrival(source)) if rule.else_arrival else known
+
+    def _arrival(self, source: pl.DataFrame) -> pl.Series:
+        if RECEIVED_AT in source.columns:
+            return source[RECEIVED_AT]
+        return pl.repeat(self.now, source.height, dtype=INSTANT, eager=True)
 
 
 def json_of(frame: pl.DataFrame) -> pl.Series:
