@@ -44,6 +44,9 @@ def text_of(column: pl.Series, null_values: tuple[str, ...], transforms: tuple[s
 def decimals_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
     """Numbers as exact decimals, `Decimal(38, 6)`; NaN, infinities and text that is no number are null."""
     if column.dtype != pl.String():
+        if not column.dtype.is_numeric():
+            # A flag, a date: that it could be counted does not make it a quantity.
+            return pl.repeat(None, column.len(), dtype=DECIMAL, eager=True).alias(column.name)
         return column.cast(pl.Float64() if column.dtype.is_float() else column.dtype).cast(DECIMAL, strict=False)
     if not _is_plain(file_format):
         column = _plain_text(column, file_format)
@@ -69,7 +72,8 @@ def integers_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
 def floats_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
     """Numbers as Float64; NaN and infinities stay, for the contract to refuse."""
     if column.dtype != pl.String():
-        return column.cast(pl.Float64(), strict=False)
+        number = column if column.dtype.is_numeric() else column.clear(column.len())
+        return number.cast(pl.Float64(), strict=False)
     text = column if _is_plain(file_format) else _plain_text(column, file_format)
     return _retry(
         text.cast(pl.Float64(), strict=False), text, lambda t: t.str.strip_chars().cast(pl.Float64(), strict=False)

@@ -13,6 +13,7 @@ INSTANT = pl.Datetime("us", "UTC")
 FIRST_INSTANT = datetime(1900, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(2200, 1, 1, tzinfo=UTC)
 """Outside them a time is a typing error or a placeholder; one such row would stretch every axis over millennia."""
+_FIRST_STAMP, _LAST_STAMP = (int(instant.timestamp()) * 1_000_000 for instant in (FIRST_INSTANT, LAST_INSTANT))
 ISO_FORMATS = (
     "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%d %H:%M:%S",
@@ -50,10 +51,12 @@ def instants_of(
         FileFault: `zone_contradiction`: an explicit offset other than UTC is not the offset of `zone` at that instant.
     """
     instants = _read_instants(column, zone, formats, days_since)
-    lowest, highest = instants.min(), instants.max()
-    if lowest is None or (lowest >= FIRST_INSTANT and highest <= LAST_INSTANT):  # type: ignore[operator]
+    # As numbers: the year 0 is no Python datetime, and asking for the least one would raise.
+    stamps = instants.cast(pl.Int64())
+    lowest, highest = stamps.min(), stamps.max()
+    if lowest is None or (lowest >= _FIRST_STAMP and highest <= _LAST_STAMP):  # type: ignore[operator]
         return instants
-    return instants.set(~instants.is_between(FIRST_INSTANT, LAST_INSTANT).fill_null(True), None)
+    return instants.set(~stamps.is_between(_FIRST_STAMP, _LAST_STAMP).fill_null(True), None)
 
 
 def _read_instants(column: pl.Series, zone: str, formats: tuple[str, ...], days_since: date | None) -> pl.Series:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from replenish.contracts.dataset import FileFormat
 from replenish.errors import FileFault
 from replenish.ingest.json_lines import parse_json_lines
+from replenish.ingest.plain_columns import plain_columns
 from replenish.ingest.source import inflate_to_temporary, is_gzip, open_bytes
 
 CHUNK_ROWS = 250_000
@@ -211,10 +212,11 @@ def _parquet_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk
     with source, pq.ParquetFile(source) as file:
         row_nr = 0
         for batch in file.iter_batches(batch_size=CHUNK_ROWS):
-            yield SourceChunk(_frame_of(batch), _numbers(np.arange(row_nr + 1, row_nr + batch.num_rows + 1)))
+            numbers = _numbers(np.arange(row_nr + 1, row_nr + batch.num_rows + 1))
+            yield SourceChunk(plain_columns(_frame_of(batch)), numbers)
             row_nr += batch.num_rows
         if row_nr == 0:
-            yield SourceChunk(_frame_of(file.schema_arrow.empty_table()), _numbers([]))
+            yield SourceChunk(plain_columns(_frame_of(file.schema_arrow.empty_table())), _numbers([]))
 
 
 def _parse_options(file_format: FileFormat, handler: InvalidRowHandler) -> pacsv.ParseOptions:
