@@ -141,6 +141,7 @@ def _accept(
     All of it again where another writer came between.
     """
     for _ in range(MAX_ATTEMPTS):
+        parts_seq = journal.last_parts_seq()
         index.refresh()
         seq = journal.next_seq()
         outcome = _Outcome(record, seq)
@@ -149,7 +150,7 @@ def _accept(
         filled = replace(record, data=record.data | outcome.as_json(intake))
         letters = pl.concat([intake.dead_rows(), *outcome.late_dead]).sort("row_nr")
         try:
-            journal.append(filled, _dead_letters(letters, record), expected_seq=seq)
+            seq = journal.append(filled, _dead_letters(letters, record), expected_parts_seq=parts_seq)
         except WriteConflict:
             continue
         return verdict_of(replace(filled, seq=seq))

@@ -1,174 +1,240 @@
 """The event log of one deployment: accepted files, single events and dead letters, durable once written.
 
 SQLite in WAL mode with `synchronous=FULL`: what `append` returned for survives a power cut. Writers take turns (one
-transaction at a time), readers never wait. The columns are the CloudEvents 1.0 attributes.
+transaction at a time), readers never wait. The columns are the CloudEvents 1.0 attributes; every record is linked to
+the one before it by a hash.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import apsw
 
-from replenish.errors import StoreError, WriteConflict
-from replenish.stores.journal_entry import DeadLetter, JournalRecord
-
-BUSY_TIMEOUT_MS = 30_000
-
-_SCHEMA = """
-create table if not exists records (
-    seq integer primary key autoincrement,
-    source text not null, id text not null, type text not null, subject text not null,
-    time text not null, dataschema text not null, data text not null,
-    unique (source, id)
-) strict;
-create index if not exists records_by_type on records (type, seq);
-create table if not exists dead_letters (
-    nr integer primary key autoincrement,
-    seq integer not null references records (seq),
-    feed_id text not null, file text not null, row_nr integer,
-    reason text not null, field text, rule text, raw text
-) strict;
-create index if not exists dead_letters_by_seq on dead_letters (seq);
-"""
-_INSERT_RECORD = "insert into records (source, id, type, subject, time, dataschema, data) values (?, ?, ?, ?, ?, ?, ?)"
-_INSERT_LETTER = (
-    "insert into dead_letters (seq, feed_id, file, row_nr, reason, field, rule, raw) values (?, ?, ?, ?, ?, ?, ?, ?)"
+from replenish.errors import DamagedLog, Fenced, OutOfRange, WriteConflict, WriterFailed
+from replenish.stores.failpoints import failpoint
+from replenish.stores.fence import FIRST_EPOCH, Fence, fence_of
+from replenish.stores.journal_chain import GENESIS, LogRow, next_chain
+from replenish.stores.journal_entry import (
+    EVENT_DEAD,
+    LETTER_DISCARDED,
+    LETTER_REDRIVEN,
+    DeadLetter,
+    EventEntry,
+    JournalRecord,
+    LetterStatus,
+    Receipt,
 )
-_SELECT_RECORD = "select source, id, type, subject, time, dataschema, data, seq from records"
-_SELECT_LETTER = "select feed_id, file, row_nr, reason, field, rule, raw from dead_letters"
+from replenish.stores.journal_events import INSERT_ROW, Tail, insert_events, insert_letters, sort_out
+from replenish.stores.journal_reader import FIND_ROW, JournalReader, last_parts_seq, record_of
+from replenish.stores.journal_schema import open_writer, store_error
+
+_TAIL = (
+    "select seq, chain, epoch, (select value from meta where name = 'standby') from records order by seq desc limit 1"
+)
+_STATUS_BY_TYPE: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
 
 
-class Journal:
-    """The log at one path; created where there is none. Safe to open in several processes."""
+class Journal(JournalReader):
+    """The log at one path; created where there is none, brought up from an older schema where needed.
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = apsw.Connection(str(path))
-        self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        self._connection.execute("pragma journal_mode=wal")
-        self._connection.execute("pragma synchronous=full")
-        self._connection.execute("pragma foreign_keys=on")
-        self._assert_durable(path)
-        self._connection.execute(_SCHEMA)
+    Safe to open in several processes. One thread at a time may write through one object; every thread may read.
+    """
+
+    def __init__(self, path: Path, *, epoch_fence: Fence | None = None) -> None:
+        super().__init__(path)
+        self._writer = open_writer(path)
+        self._fence = fence_of(path.parent) if epoch_fence is None else epoch_fence
+        self._failed: str | None = None
+        self._expects_known = False
+        self.journal_id = self._own_id()
+        self.epoch = max(self.head().epoch, int(self.meta("epoch") or FIRST_EPOCH))
 
     def close(self) -> None:
         """Give the file back; the object cannot be used afterwards."""
-        self._connection.close()
+        super().close()
+        self._writer.close()
 
-    def append(self, record: JournalRecord, dead: Iterable[DeadLetter] = (), *, expected_seq: int | None = None) -> int:
+    def open_reader(self) -> JournalReader:
+        """A reader of the same log with connections of its own."""
+        return JournalReader(self.path)
+
+    def append(
+        self, record: JournalRecord, dead: Iterable[DeadLetter] = (), *, expected_parts_seq: int | None = None
+    ) -> int:
         """Write the record and its dead letters in one transaction and return its place in the log.
 
-        A record equal in all but its time is there already: nothing is written, its place is returned.
+        A record equal in all but its time is there already: nothing is written, its place is returned. A record of
+        redriven or discarded letters (`data["nrs"]`) also sets their status.
 
         Raises:
-            WriteConflict: The same source and id with another body, or `expected_seq` was given and is taken.
+            WriteConflict: The same source and id with another body; or `expected_parts_seq` was given and another
+                record with accepted parts came after it.
+            StoreFull: The disk is full; nothing was written.
+            WriterFailed: An I/O error; this object writes no more.
+            Fenced: Another root was promoted, or this one is a standby.
         """
-        with self._writing():
-            known = self.find(record.source, record.id)
+        with self.transaction() as tail:
+            known = self._find_inside(record)
             if known is not None:
-                return self._same(known, record)
-            if expected_seq is not None and expected_seq != self.next_seq():
-                raise WriteConflict("another writer took this place in the journal", seq=expected_seq)
-            self._connection.execute(_INSERT_RECORD, _row_of(record))
-            seq = self._connection.last_insert_rowid()
-            self._connection.executemany(
-                _INSERT_LETTER,
-                ((seq, d.feed_id, d.file, d.row_nr, d.reason, d.field, d.rule, d.raw) for d in dead),
+                return _same(known, record)
+            if expected_parts_seq is not None and expected_parts_seq != last_parts_seq(self._writer):
+                raise WriteConflict("another writer added accepted rows meanwhile", seq=expected_parts_seq)
+            seq = tail.seq + 1
+            time = record.time.astimezone(UTC).isoformat()
+            digest, _ = insert_letters(self._writer, dead, seq, time)
+            failpoint("journal.rows_written")
+            body = _json(record.data)
+            sha256 = hashlib.sha256(body).digest()
+            texts = (record.source, record.id, record.type, record.subject, record.dataschema)
+            chain = next_chain(tail.chain, sha256, seq, tail.epoch, time, texts, record.traceparent, digest.hex)
+            self._writer.execute(
+                INSERT_ROW, (seq, *texts[:4], time, texts[4], body, record.traceparent, tail.epoch, sha256, chain)
             )
+            self._set_letters(record, time)
         return seq
 
-    def next_seq(self) -> int:
-        """The place the next record will get, if nobody else writes first."""
-        return int(self._value("select coalesce(max(seq), 0) from records")) + 1
+    def append_events(self, entries: Sequence[EventEntry], *, now: datetime) -> list[Receipt]:
+        """Write single events in one transaction; receipts in offered order. What it returns for is durable.
 
-    def find(self, source: str, id: str) -> JournalRecord | None:
-        """The record of this identity, or None."""
-        row = self._connection.execute(_SELECT_RECORD + " where source = ? and id = ?", (source, id)).fetchone()
-        return None if row is None else _record_of(row)
+        Raises:
+            StoreFull, WriterFailed, Fenced: As for `append`.
+        """
+        if not entries:
+            return []
+        time = now.astimezone(UTC).isoformat()
+        with self.transaction() as tail:
+            receipts = None if self._expects_known else self._append_new(entries, tail, time)
+            if receipts is None:
+                tail = self._tail(as_standby=False)
+                new, receipts, repeated = sort_out(self._writer, entries, tail)
+                # A source that repeats itself tends to go on: looking first is then the shorter way.
+                self._expects_known = len(new) < len(entries)
+                insert_events(self._writer, new, tail, time)
+                self._writer.executemany(
+                    "update dead_letters set attempts = attempts + 1, last_seen = ? where seq = ?",
+                    [(time, seq) for seq in repeated],
+                )
+            failpoint("journal.rows_written")
+        return receipts
 
-    def records(self, after_seq: int = 0, type: str | None = None) -> Iterator[JournalRecord]:
-        """Records behind `after_seq` in log order; with `type` those of one type."""
-        if type is None:
-            rows = self._connection.execute(_SELECT_RECORD + " where seq > ? order by seq", (after_seq,))
-        else:
-            rows = self._connection.execute(
-                _SELECT_RECORD + " where type = ? and seq > ? order by seq", (type, after_seq)
-            )
-        return (_record_of(row) for row in rows)
+    def set_meta(self, name: str, value: str) -> None:
+        """Keep a setting in the journal; inside `transaction()` together with its records."""
+        self._writer.execute("insert or replace into meta values (?, ?)", (name, value))
 
-    def dead_letters(self, feed_id: str | None = None, *, seq: int | None = None) -> list[DeadLetter]:
-        """Dead letters, oldest first; of one feed, or of one record, where given."""
-        rows = self._connection.execute(
-            _SELECT_LETTER + " where (?1 is null or feed_id = ?1) and (?2 is null or seq = ?2) order by nr",
-            (feed_id, seq),
-        )
-        return [DeadLetter(*row) for row in rows]
+    @contextmanager
+    def transaction(self, *, as_standby: bool = False) -> Iterator[Tail]:
+        """A write transaction of this store's own modules: gives what to append to, commits, or takes all back.
 
-    def count_dead_letters(self) -> dict[tuple[str, str], int]:
-        """(feed, reason) to the number of dead letters, without reading them."""
-        rows = self._connection.execute(
-            "select feed_id, reason, count(*) from dead_letters group by feed_id, reason order by feed_id, reason"
-        )
-        return {(feed_id, reason): count for feed_id, reason, count in rows}
+        `begin immediate` takes the write lock before the first read, so two writers never act on one state; the
+        fence is read under that lock, so a promotion that holds it knows that nobody is in between.
 
-    def _assert_durable(self, path: Path) -> None:
-        mode, level = self._value("pragma journal_mode"), self._value("pragma synchronous")
-        if (mode, level) != ("wal", 2):
-            raise StoreError("the journal cannot be opened durably", path=path, journal_mode=mode, synchronous=level)
+        Raises:
+            StoreFull, WriterFailed, DamagedLog, JournalOverloaded: What an error of SQLite means.
+            Fenced: Another root was promoted; or `as_standby` is not what this root is.
+        """
+        if self._failed is not None:
+            raise WriterFailed("the journal's writer has stopped: end this process", cause=self._failed, path=self.path)
+        try:
+            failpoint("journal.before_begin")
+            self._writer.execute("begin immediate")
+            yield self._tail(as_standby=as_standby)
+            failpoint("journal.before_commit")
+            self._writer.execute("commit")
+            failpoint("journal.after_commit")
+        except BaseException as error:
+            meaning = store_error(error, self._writer, self.path)
+            if isinstance(meaning, WriterFailed | DamagedLog):
+                self._failed = str(error)
+            self._roll_back()
+            if meaning is error:
+                raise
+            raise meaning from error
 
-    def _value(self, query: str) -> Any:
-        return next(iter(self._connection.execute(query)))[0]
+    @property
+    def connection(self) -> apsw.Connection:
+        """The connection that writes, for this store's own modules inside `transaction()`."""
+        return self._writer
 
-    def _writing(self) -> _WriteTransaction:
-        return _WriteTransaction(self._connection)
+    def _append_new(self, entries: Sequence[EventEntry], tail: Tail, time: str) -> list[Receipt] | None:
+        """Receipts where every identity is new; None, with nothing written, where one is not."""
+        try:
+            insert_events(self._writer, entries, tail, time)
+        except apsw.ConstraintError:
+            self._writer.execute("rollback")
+            self._writer.execute("begin immediate")
+            return None
+        first = tail.seq + 1
+        return [Receipt("dead" if e.type == EVENT_DEAD else "accepted", seq) for seq, e in enumerate(entries, first)]
 
-    @staticmethod
-    def _same(known: JournalRecord, offered: JournalRecord) -> int:
-        if _body_of(known) != _body_of(offered) or known.seq is None:
-            raise WriteConflict("this source and id name another event", source=offered.source, id=offered.id)
-        return known.seq
+    def _tail(self, *, as_standby: bool) -> Tail:
+        row = self._writer.execute(_TAIL).fetchone()
+        if row is None:
+            standby = self._writer.execute("select value from meta where name = 'standby'").fetchone()
+            row = (0, GENESIS, FIRST_EPOCH, standby and standby[0])
+        seq, chain, epoch, standby = row
+        if bool(standby) != as_standby:
+            words = "this root is a standby: promote it before anything is written here" if standby else "no standby"
+            raise Fenced(words, path=self.path)
+        if not as_standby:
+            if epoch > self.epoch:
+                raise Fenced("a later epoch was started in this journal: start this process again", epoch=epoch)
+            self._fence.check(self.epoch, self.journal_id)
+        return Tail(seq, chain, self.epoch)
+
+    def _find_inside(self, record: JournalRecord) -> JournalRecord | None:
+        row = self._writer.execute(FIND_ROW, (record.source, record.id)).fetchone()
+        return None if row is None else record_of(LogRow(*row))
+
+    def _set_letters(self, record: JournalRecord, time: str) -> None:
+        status = _STATUS_BY_TYPE.get(record.type)
+        if status is None:
+            return
+        nrs = record.data.get("nrs")
+        if not isinstance(nrs, list) or not nrs:
+            raise OutOfRange("a record of letters names them in `nrs`", id=record.id)
+        set_letter_status(self._writer, nrs, status, time)
+
+    def _roll_back(self) -> None:
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute("rollback")
+        except apsw.Error as error:
+            self._failed = str(error)
+
+    def _own_id(self) -> str:
+        known = self.meta("journal_id")
+        if known is None:
+            self._writer.execute("insert or ignore into meta values ('journal_id', ?)", (uuid.uuid4().hex,))
+            known = self.meta("journal_id")
+        return str(known)
 
 
-class _WriteTransaction:
-    """`begin immediate`: the write lock is taken before the first read, so two writers never act on one state."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("begin immediate")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._connection.execute("commit" if kind is None else "rollback")
+def set_letter_status(connection: apsw.Connection, nrs: list[int], status: LetterStatus, time: str) -> None:
+    """Close open letters; those closed before stay as they are."""
+    change = "update dead_letters set status = ?, last_seen = ? where nr = ? and status = 'open'"
+    for nr in nrs:
+        if connection.execute("select 1 from dead_letters where nr = ?", (nr,)).fetchone() is None:
+            raise OutOfRange("there is no dead letter of this number", nr=nr)
+        connection.execute(change, (status, time, nr))
 
 
-def _row_of(record: JournalRecord) -> tuple[str, ...]:
-    instant = record.time.astimezone(UTC).isoformat()
-    return (record.source, record.id, record.type, record.subject, instant, record.dataschema, _json(record.data))
+def _same(known: JournalRecord, offered: JournalRecord) -> int:
+    if _body_of(known) != _body_of(offered) or known.seq is None:
+        raise WriteConflict("this source and id name another event", source=offered.source, id=offered.id)
+    return known.seq
 
 
-def _record_of(row: tuple[object, ...]) -> JournalRecord:
-    source, id_, kind, subject, time, dataschema, data, seq = row
-    return JournalRecord(
-        source=str(source),
-        id=str(id_),
-        type=str(kind),
-        subject=str(subject),
-        time=datetime.fromisoformat(str(time)),
-        dataschema=str(dataschema),
-        data=json.loads(str(data)),
-        seq=int(str(seq)),
-    )
-
-
-def _body_of(record: JournalRecord) -> tuple[str, str, str, str]:
+def _body_of(record: JournalRecord) -> tuple[str, str, str, bytes]:
     return record.type, record.subject, record.dataschema, _json(record.data)
 
 
-def _json(data: dict[str, object]) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def _json(data: dict[str, object]) -> bytes:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()

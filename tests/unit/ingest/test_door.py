@@ -122,7 +122,7 @@ def test_a_writer_that_comes_between_makes_the_file_judged_again(
 ) -> None:
     shop = Shop(tmp_path)
     real = shop.journal.next_seq
-    intruder = JournalRecord("replenish", "d1", "replenish.decision.executed", "slot", NOW, "decision@1")
+    intruder = JournalRecord("replenish", "b1", "replenish.events.settled", "batch", NOW, "sales@1.0.0", {"parts": []})
 
     def overtaken() -> int:
         seq = real()

@@ -1,0 +1,167 @@
+"""Group commit: whoever waits while one commit is on its way to disk shares the next one.
+
+One thread writes. It takes what waits at once (nobody is held back to make a group bigger), up to 500 events or what
+one submission holds, commits it, and only then answers. The disk sets the pace: a commit takes some milliseconds, and
+those who come meanwhile form the next group.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import NamedTuple
+
+from replenish.errors import DamagedLog, Fenced, JournalOverloaded, StoreError, WriterFailed
+from replenish.stores.failpoints import failpoint
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import EventEntry, Receipt
+
+MAX_GROUP_EVENTS = 500
+ENTRY_OVERHEAD_BYTES = 300
+
+
+class _Submission(NamedTuple):
+    entries: Sequence[EventEntry]
+    n_bytes: int
+    future: Future[list[Receipt]]
+
+
+class GroupCommit:
+    """The one writer of a process that takes single events; any thread may submit.
+
+    Args:
+        journal: Written by this object's thread only, and closed by its owner after `close()`.
+        clock: The instant, with an offset; arrival time of each group.
+        max_pending_events: As many may wait; a single larger submission is still taken when nothing waits.
+        max_pending_bytes: Likewise, in bytes of bodies.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Callable[[], datetime],
+        *,
+        max_pending_events: int = 20_000,
+        max_pending_bytes: int = 64 << 20,
+        max_group_events: int = MAX_GROUP_EVENTS,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._limits = (max_pending_events, max_pending_bytes)
+        self._max_group_events = max_group_events
+        self._waiting: deque[_Submission] = deque()
+        self._n_events = self._n_bytes = 0
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._failure: StoreError | None = None
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why the writer stopped for good; None while it works."""
+        return self._failure
+
+    @property
+    def pending_events(self) -> int:
+        """Events that were submitted and not answered yet."""
+        return self._n_events
+
+    def submit(self, entries: Sequence[EventEntry]) -> Future[list[Receipt]]:
+        """Hand over events; the future holds one receipt each, in order, once they are durable.
+
+        The future fails with StoreFull (nothing was taken, try again later), Fenced or WriterFailed.
+
+        Raises:
+            JournalOverloaded: Too much waits already; nothing was taken.
+            WriterFailed: The writer has stopped for good; end the process.
+        """
+        n_bytes = sum(len(entry.body) for entry in entries) + ENTRY_OVERHEAD_BYTES * len(entries)
+        submission = _Submission(entries, n_bytes, Future())
+        with self._changed:
+            if self._failure is not None:
+                raise WriterFailed("the journal's writer has stopped: end this process", cause=self._failure)
+            if self._is_closed:
+                raise WriterFailed("the journal's writer is closed: this process is stopping")
+            max_events, max_bytes = self._limits
+            is_full = self._n_events + len(entries) > max_events or self._n_bytes + n_bytes > max_bytes
+            if self._n_events and is_full:
+                raise JournalOverloaded(
+                    "too many events wait for the journal; offer them again", waiting=self._n_events
+                )
+            self._waiting.append(submission)
+            self._n_events += len(entries)
+            self._n_bytes += n_bytes
+            self._changed.notify()
+        return submission.future
+
+    def close(self) -> None:
+        """Write what waits, answer everybody and stop; later submissions are refused. May be called twice."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            self._commit(group)
+            with self._changed:
+                self._n_events -= sum(len(submission.entries) for submission in group)
+                self._n_bytes -= sum(submission.n_bytes for submission in group)
+
+    def _next_group(self) -> list[_Submission]:
+        """The submissions of the next commit, at least one; empty when closed and all is written."""
+        with self._changed:
+            while not self._waiting and not self._is_closed:
+                self._changed.wait()
+            group: list[_Submission] = []
+            n_events = 0
+            while self._waiting:
+                n_events += len(self._waiting[0].entries)
+                if group and n_events > self._max_group_events:
+                    break
+                group.append(self._waiting.popleft())
+            return group
+
+    def _commit(self, group: list[_Submission]) -> None:
+        if self._failure is not None:
+            error = WriterFailed("the journal's writer has stopped: end this process", cause=self._failure)
+            _fail(group, error)
+            return
+        entries = [entry for submission in group for entry in submission.entries]
+        try:
+            receipts = self._journal.append_events(entries, now=self._clock())
+            failpoint("group.before_ack")
+        except StoreError as error:
+            if isinstance(error, WriterFailed | DamagedLog | Fenced):
+                self._failure = error
+            _fail(group, error)
+        except OSError as error:
+            self._failure = WriterFailed("the journal's writer stopped; end this process", cause=error)
+            _fail(group, self._failure)
+        except BaseException as error:
+            self._commit_one_by_one(group, error)
+        else:
+            first = 0
+            for submission in group:
+                end = first + len(submission.entries)
+                if submission.future.set_running_or_notify_cancel():
+                    submission.future.set_result(receipts[first:end])
+                first = end
+
+    def _commit_one_by_one(self, group: list[_Submission], error: BaseException) -> None:
+        """An entry that cannot be written at all fails its own submission and not those it shared a commit with."""
+        if len(group) == 1:
+            _fail(group, error)
+            return
+        for submission in group:
+            self._commit([submission])
+
+
+def _fail(group: list[_Submission], error: BaseException) -> None:
+    for submission in group:
+        if submission.future.set_running_or_notify_cancel():
+            submission.future.set_exception(error)

@@ -1,0 +1,192 @@
+"""Single events into the journal: many rows a statement, links computed in the same pass, duplicates told apart.
+
+The usual batch holds only new events, so it is inserted without a look first; the unique index refuses a batch with a
+known identity, which is then taken apart by `sort_out`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+import apsw
+
+from replenish.stores.journal_chain import LetterRow, LettersDigest, canonical_digest, next_chain
+from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt
+
+ROWS_PER_STATEMENT = 64
+"""Long enough that Python gets its lock back seldom, short enough that SQLite keeps the statement prepared."""
+ID_CONFLICT = "id_conflict"
+_COLUMNS = 12
+_INSERT = (
+    "insert into records (seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest,"
+    " chain) values "
+)
+_ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_ROWS = [_INSERT + ", ".join([_ONE_ROW] * n) for n in range(ROWS_PER_STATEMENT + 1)]
+INSERT_ROW = _INSERT_ROWS[1]
+INSERT_LETTER = (
+    "insert into dead_letters (nr, seq, feed_id, file, row_nr, reason, field, rule, raw, first_seen, last_seen)"
+    " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_PROBE = (
+    "with offered(s, i) as (select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?))"
+    " select source, id, seq, type, subject, data, body_digest, canonical_digest"
+    " from offered cross join records on source = s and id = i"
+)
+
+
+class Tail(NamedTuple):
+    """What the next record is appended to, read inside the transaction."""
+
+    seq: int
+    chain: bytes
+    epoch: int
+    """Of the writer, not of the last record."""
+
+
+class Known(NamedTuple):
+    """What is needed of a record that is there already to tell a repetition from another event."""
+
+    seq: int
+    type: str
+    subject: str
+    data: bytes | None
+    body_digest: bytes
+    canonical: bytes | None
+
+
+class Sorted(NamedTuple):
+    """A batch taken apart: `new` entries to insert; `receipts` in offered order; `repeated` dead records by seq."""
+
+    new: list[EventEntry]
+    receipts: list[Receipt]
+    repeated: list[int]
+
+
+def insert_events(connection: apsw.Connection, entries: Sequence[EventEntry], tail: Tail, time: str) -> None:
+    """Insert new events behind `tail`, in order, with their dead letters.
+
+    Raises:
+        apsw.ConstraintError: One of the identities is there already; the caller has to roll back.
+    """
+    seq, chain, epoch = tail
+    sha256 = hashlib.sha256
+    values: list[Any] = []
+    letters: list[tuple[Any, ...]] = []
+    next_nr = 0
+    for source, id_, kind, subject, dataschema, body, traceparent, letter in entries:
+        seq += 1
+        digest = sha256(body).digest()
+        of_letters = "-"
+        if letter is not None:
+            next_nr = next_nr + 1 if letters else next_letter_nr(connection)
+            row = LetterRow(next_nr, seq, *_fields_of(letter))
+            letters.append((*row, time, time))
+            of_letters = LettersDigest([row]).hex
+        texts = (source, id_, kind, subject, dataschema)
+        chain = next_chain(chain, digest, seq, epoch, time, texts, traceparent, of_letters)
+        values += (seq, source, id_, kind, subject, time, dataschema, body, traceparent, epoch, digest, chain)
+    step = ROWS_PER_STATEMENT * _COLUMNS
+    for start in range(0, len(values), step):
+        rows = values[start : start + step]
+        connection.execute(_INSERT_ROWS[len(rows) // _COLUMNS], rows)
+    connection.executemany(INSERT_LETTER, letters)
+
+
+def insert_letters(
+    connection: apsw.Connection, letters: Iterable[DeadLetter], seq: int, time: str
+) -> tuple[LettersDigest, int]:
+    """Insert the dead letters of record `seq`; their digest and number. Held in memory one at a time."""
+    digest, nr, first = LettersDigest(), 0, next_letter_nr(connection)
+
+    def rows() -> Iterable[tuple[Any, ...]]:
+        nonlocal nr
+        for letter in letters:
+            row = LetterRow(first + nr, seq, *_fields_of(letter))
+            digest.add(row)
+            nr += 1
+            yield (*row, time, time)
+
+    connection.executemany(INSERT_LETTER, rows())
+    return digest, nr
+
+
+def sort_out(connection: apsw.Connection, entries: Sequence[EventEntry], tail: Tail) -> Sorted:
+    """Which entries are new, and what becomes of each: a known identity is a duplicate, or a conflict.
+
+    A conflict is replaced by a dead event, whose id names the body, so that the same conflict twice is one.
+    """
+    known = _probe(connection, [(entry.source, entry.id) for entry in entries])
+    new: list[EventEntry] = []
+    receipts: list[Receipt] = []
+    repeated: list[int] = []
+
+    def take(entry: EventEntry, outcome: Outcome) -> None:
+        seq = tail.seq + len(new) + 1
+        new.append(entry)
+        digest = hashlib.sha256(entry.body).digest()
+        known[entry.source, entry.id] = Known(seq, entry.type, entry.subject, entry.body, digest, None)
+        receipts.append(Receipt(outcome, seq))
+
+    for entry in entries:
+        first = known.get((entry.source, entry.id))
+        if first is None:
+            take(entry, "dead" if entry.type == EVENT_DEAD else "accepted")
+            continue
+        if not is_same(first, entry):
+            dead = conflict_of(entry, first.seq)
+            known |= {} if (dead.source, dead.id) in known else _probe(connection, [(dead.source, dead.id)])
+            again = known.get((dead.source, dead.id))
+            if again is None:
+                take(dead, "conflict")
+                continue
+            first = again
+        if first.type == EVENT_DEAD:
+            repeated.append(first.seq)
+        receipts.append(Receipt("duplicate", first.seq))
+    return Sorted(new, receipts, repeated)
+
+
+def is_same(known: Known, entry: EventEntry) -> bool:
+    """Whether the entry says again what the record says: same kind, feed and JSON value.
+
+    Dead events always do, whatever their offset: their id names what was refused and why.
+    """
+    if known.type != entry.type or known.type == EVENT_DEAD:
+        return known.type == entry.type
+    if known.subject != entry.subject:
+        return False
+    if known.data == entry.body or known.body_digest == hashlib.sha256(entry.body).digest():
+        return True
+    canonical = known.canonical if known.data is None else canonical_digest(known.data)
+    return canonical == canonical_digest(entry.body)
+
+
+def conflict_of(entry: EventEntry, first_seq: int) -> EventEntry:
+    """The dead event for an entry whose id stands for another body, first journalled at `first_seq`."""
+    raw = entry.body.decode(errors="replace")
+    if entry.letter is not None and entry.letter.raw is not None:
+        raw = entry.letter.raw
+    mark = hashlib.sha256(b"%b%b%b" % (entry.type.encode(), raw.encode(), f"{entry.dataschema}{ID_CONFLICT}".encode()))
+    rule = f"one id stands for one event; this one was first journalled at seq {first_seq}"
+    letter = DeadLetter(entry.subject, entry.source, None, ID_CONFLICT, "id", rule, raw)
+    body = json.dumps({"conflicts_with": first_seq, "raw_sha256": hashlib.sha256(raw.encode()).hexdigest()})
+    id_ = f"{entry.id}#{mark.hexdigest()[:16]}"
+    return entry._replace(id=id_, type=EVENT_DEAD, body=body.encode(), letter=letter)
+
+
+def next_letter_nr(connection: apsw.Connection) -> int:
+    """The number of the next dead letter; given here and not by SQLite, since the chain covers it."""
+    return cast(int, connection.execute("select coalesce(max(nr), 0) + 1 from dead_letters").fetchall()[0][0])
+
+
+def _fields_of(letter: DeadLetter) -> tuple[str, str, int | None, str, str | None, str | None, str | None]:
+    return letter.feed_id, letter.file, letter.row_nr, letter.reason, letter.field, letter.rule, letter.raw
+
+
+def _probe(connection: apsw.Connection, identities: list[tuple[str, str]]) -> dict[tuple[str, str], Known]:
+    rows = connection.execute(_PROBE, (json.dumps(identities),))
+    return {(source, id_): Known(*rest) for source, id_, *rest in rows}

@@ -1,0 +1,272 @@
+"""Reading the journal: each thread over a read-only connection of its own, page by page, never in a writer's way."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import apsw
+
+from replenish.errors import DamagedLog
+from replenish.stores.fence import FIRST_EPOCH
+from replenish.stores.journal_chain import GENESIS, LetterRow, LogRow, fault_of_row
+from replenish.stores.journal_entry import EVENT_TYPES, PART_BEARING, ChainHead, DeadLetter, JournalRecord
+from replenish.stores.journal_schema import NOT_EVENT, damaged, open_read_only
+
+PAGE_RECORDS = 500
+"""Rows read at a time: an open cursor would hold the WAL back and show its thread an old state."""
+
+_ROWS = (
+    "select seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest, chain from records"
+    " where seq > ?1 and seq <= ?2"
+)
+FIND_ROW = (
+    "select seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest, chain from records"
+    " where source = ? and id = ?"
+)
+_LAST_PARTS = (
+    "select seq from records where type in (?, ?)"
+    " and type not in ('replenish.event.upsert', 'replenish.event.delete', 'replenish.event.dead')"
+    " order by seq desc limit 1"
+)
+_OF_TYPES = " and type in (select value from json_each(?3))"
+_PAGE = " order by seq limit " + str(PAGE_RECORDS)
+_BODIES = (
+    "select seq, source, id, type, subject, dataschema, time, data from records"
+    " where seq > ?1 and seq <= ?2 and (?3 is null or subject = ?3) and type in (select value from json_each(?4))"
+    " order by seq limit ?5"
+)
+_LETTER = (
+    "select feed_id, file, row_nr, reason, field, rule, raw, nr, seq, status, first_seen, last_seen, attempts"
+    " from dead_letters"
+)
+_WANTED = (
+    " where (?1 is null or feed_id = ?1) and (?2 is null or seq = ?2) and (?3 is null or reason = ?3)"
+    " and (?4 is null or status = ?4) order by nr"
+)
+_LETTER_ROWS = (
+    "select nr, seq, feed_id, file, row_nr, reason, field, rule, raw from dead_letters"
+    " where seq >= ?1 and seq <= ?2 order by seq, nr"
+)
+LAST_SEQ = 2**62
+
+
+class EventBody(NamedTuple):
+    """One event record as settle reads it; `body` is None once trimmed (its segment has it)."""
+
+    seq: int
+    source: str
+    id: str
+    type: str
+    subject: str
+    dataschema: str
+    time: str
+    body: bytes | None
+
+
+class JournalReader:
+    """The log at one path, to read. Every thread that uses it gets its own connection."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._opened: list[apsw.Connection] = []
+
+    def close(self) -> None:
+        """Give the file back; the object cannot be used afterwards."""
+        for connection in self._opened:
+            connection.close()
+
+    def next_seq(self) -> int:
+        """The place the next record will get, if nobody else writes first."""
+        return self.last_seq() + 1
+
+    def last_seq(self) -> int:
+        """The place of the last record; 0 in an empty log."""
+        return int(self._select("select coalesce(max(seq), 0) from records")[0][0])
+
+    def last_parts_seq(self) -> int:
+        """The place of the last record that bears accepted parts; 0 before the first."""
+        return last_parts_seq(self._connection())
+
+    def head(self) -> ChainHead:
+        """Where the log ends."""
+        rows = self._select("select seq, chain, epoch from records order by seq desc limit 1")
+        seq, chain, epoch = rows[0] if rows else (0, GENESIS, FIRST_EPOCH)
+        return ChainHead(seq, chain.hex(), epoch)
+
+    def chain_at(self, seq: int) -> bytes | None:
+        """The chain at a record, `GENESIS` for 0; None where there is no such record."""
+        rows = self._select("select chain from records where seq = ?", (seq,)) if seq else [(GENESIS,)]
+        return rows[0][0] if rows else None
+
+    def meta(self, name: str) -> str | None:
+        """A setting kept in the journal (`journal_id`, `standby`, `shipped_at` ...)."""
+        rows = self._select("select value from meta where name = ?", (name,))
+        return rows[0][0] if rows else None
+
+    def find(self, source: str, id: str) -> JournalRecord | None:
+        """The record of this identity, or None."""
+        rows = self._select(FIND_ROW, (source, id))
+        return record_of(LogRow(*rows[0])) if rows else None
+
+    def records(
+        self, after_seq: int = 0, type: str | tuple[str, ...] | None = None, up_to_seq: int | None = None
+    ) -> Iterator[JournalRecord]:
+        """Records behind `after_seq` in log order; of the given types; `data` is empty where it was trimmed."""
+        return map(record_of, self.rows(after_seq, up_to_seq, type))
+
+    def rows(
+        self, after_seq: int = 0, up_to_seq: int | None = None, type: str | tuple[str, ...] | None = None
+    ) -> Iterator[LogRow]:
+        """As `records`, with the columns as they lie in the file."""
+        last = LAST_SEQ if up_to_seq is None else up_to_seq
+        query = _ROWS
+        parameters: tuple[str, ...] = ()
+        if type is not None:
+            types = (type,) if isinstance(type, str) else type
+            # The literal condition lets SQLite use the index that leaves single events out.
+            only_others = not set(types) & set(EVENT_TYPES)
+            query += _OF_TYPES + (" and" + NOT_EVENT if only_others else "")
+            parameters = (json.dumps(types),)
+        while page := self._select(query + _PAGE, (after_seq, last, *parameters)):
+            yield from map(LogRow._make, page)
+            if len(page) < PAGE_RECORDS:
+                return
+            after_seq = page[-1][0]
+
+    def event_bodies(
+        self,
+        after_seq: int,
+        up_to_seq: int | None = None,
+        subject: str | None = None,
+        limit: int | None = None,
+        types: tuple[str, ...] = EVENT_TYPES,
+    ) -> Iterator[EventBody]:
+        """Single events (after_seq, up_to_seq] in log order, of one feed and up to `limit`, where given."""
+        last, wanted = LAST_SEQ if up_to_seq is None else up_to_seq, json.dumps(types)
+        left = LAST_SEQ if limit is None else limit
+        while left > 0:
+            take = min(left, 10 * PAGE_RECORDS)
+            page = self._select(_BODIES, (after_seq, last, subject, wanted, take))
+            yield from map(EventBody._make, page)
+            if len(page) < take:
+                return
+            after_seq, left = page[-1][0], left - take
+
+    def dead_letters(
+        self,
+        feed_id: str | None = None,
+        *,
+        seq: int | None = None,
+        reason: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+    ) -> list[DeadLetter]:
+        """Dead letters, oldest first: of one feed, record, reason or status where given; at most `limit`."""
+        wanted = (feed_id, seq, reason, status, -1 if limit is None else limit)
+        return [letter_of(row) for row in self._select(_LETTER + _WANTED + " limit ?5", wanted)]
+
+    def dead_letter(self, nr: int) -> DeadLetter | None:
+        """The letter of this number, or None."""
+        rows = self._select(_LETTER + " where nr = ?", (nr,))
+        return letter_of(rows[0]) if rows else None
+
+    def count_dead_letters(self, status: str | None = None) -> dict[tuple[str, str], int]:
+        """(feed, reason) to the number of dead letters (of one status, where given), without reading them."""
+        rows = self._select(
+            "select feed_id, reason, count(*) from dead_letters where (?1 is null or status = ?1)"
+            " group by feed_id, reason order by feed_id, reason",
+            (status,),
+        )
+        return {(feed_id, reason): count for feed_id, reason, count in rows}
+
+    def letter_rows(self, from_seq: int, to_seq: int) -> dict[int, list[LetterRow]]:
+        """Dead letters of the records from_seq .. to_seq by record, as they lie in the file."""
+        found: dict[int, list[LetterRow]] = {}
+        for row in self._select(_LETTER_ROWS, (from_seq, to_seq)):
+            found.setdefault(row[1], []).append(LetterRow._make(row))
+        return found
+
+    def verify_chain(self, from_seq: int = 1, to_seq: int | None = None) -> int:
+        """Recompute the chain over the records from_seq .. to_seq (default: all) and return how many there are.
+
+        Raises:
+            DamagedLog: A record or dead letter is missing, altered or out of place; names the first.
+        """
+        before = self.chain_at(from_seq - 1)
+        if before is None:
+            raise DamagedLog(f"record {from_seq - 1} is missing", seq=from_seq - 1, path=self.path)
+        seq, letters, known_to = from_seq, dict[int, list[LetterRow]](), from_seq - 1
+        for row in self.rows(from_seq - 1, to_seq):
+            if row.seq > known_to:
+                known_to = row.seq + PAGE_RECORDS
+                letters = self.letter_rows(row.seq, known_to)
+            fault = fault_of_row(row, letters.get(row.seq, ()), before, seq)
+            if fault is not None:
+                raise DamagedLog(fault, seq=seq, path=self.path)
+            before, seq = row.chain, seq + 1
+        if to_seq is not None and seq <= to_seq:
+            raise DamagedLog(f"record {seq} is missing", seq=seq, path=self.path)
+        return seq - from_seq
+
+    def check(self) -> list[str]:
+        """Everything that is wrong with the file, in words; empty for a sound journal."""
+        findings: list[str] = []
+        try:
+            findings += [f"SQLite: {row[0]}" for row in self._select("pragma quick_check(20)") if row[0] != "ok"]
+            orphans = self._select("select nr from dead_letters where seq not in (select seq from records) limit 5")
+            findings += [f"dead letter {nr} belongs to no record" for (nr,) in orphans]
+            self.verify_chain()
+        except DamagedLog as damage:
+            findings.append(str(damage))
+        except apsw.Error as error:
+            findings.append(f"SQLite: {error}")
+        return findings
+
+    def _connection(self) -> apsw.Connection:
+        connection: apsw.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = open_read_only(self.path)
+            self._opened.append(connection)
+        return connection
+
+    def _select(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection().execute(query, parameters).fetchall()
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise damaged(self.path, error) from error
+
+
+def last_parts_seq(connection: apsw.Connection) -> int:
+    """The place of the last record that bears accepted parts, as this connection sees it."""
+    row = connection.execute(_LAST_PARTS, PART_BEARING).fetchone()
+    return 0 if row is None else cast(int, row[0])
+
+
+def record_of(row: LogRow) -> JournalRecord:
+    """A row as a record; `data` is empty where the body was trimmed."""
+    return JournalRecord(
+        source=row.source,
+        id=row.id,
+        type=row.type,
+        subject=row.subject,
+        time=datetime.fromisoformat(row.time),
+        dataschema=row.dataschema,
+        data={} if row.data is None else json.loads(row.data),
+        seq=row.seq,
+        traceparent=row.traceparent,
+        epoch=row.epoch,
+        chain=row.chain.hex(),
+    )
+
+
+def letter_of(row: tuple[Any, ...]) -> DeadLetter:
+    """A row of `dead_letters` as a letter."""
+    *values, first, last, attempts = row
+    instants = (datetime.fromisoformat(first), datetime.fromisoformat(last))
+    return DeadLetter(*(*values, *instants, attempts))

@@ -1,0 +1,193 @@
+"""The journal's file: how it is opened durably, its tables, and what an error of SQLite means to a writer."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+import apsw
+
+from replenish.errors import DamagedLog, JournalOverloaded, StoreError, StoreFull, WriterFailed
+from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, next_chain
+
+MIN_SQLITE = (3, 51, 3)
+"""Older ones can corrupt a WAL that two connections write and checkpoint (sqlite.org/wal.html, WAL-reset bug)."""
+SCHEMA_VERSION = 2
+BUSY_TIMEOUT_MS = 30_000
+CHECKPOINT_PAGES = 4_000
+"""A commit that finds more than 16 MB in the WAL moves it into the file: seldom enough not to slow a burst down."""
+WAL_LIMIT_BYTES = 64 << 20
+
+NOT_EVENT = " type not in ('replenish.event.upsert', 'replenish.event.delete', 'replenish.event.dead') "
+"""Condition of the partial index: it stays small however many single events there are, and costs them nothing."""
+
+_TABLES = (
+    """
+create table records (
+    seq integer primary key check (seq > 0),
+    source text not null, id text not null, type text not null, subject text not null,
+    time text not null, dataschema text not null, data blob, traceparent text,
+    epoch integer not null, body_digest blob not null, chain blob not null,
+    canonical_digest blob,
+    unique (source, id)
+) strict;
+create table dead_letters (
+    nr integer primary key,
+    seq integer not null references records (seq) deferrable initially deferred,
+    feed_id text not null, file text not null, row_nr integer,
+    reason text not null, field text, rule text, raw text,
+    status text not null default 'open', first_seen text not null, last_seen text not null,
+    attempts integer not null default 1
+) strict;
+create index dead_letters_by_seq on dead_letters (seq);
+create table meta (name text primary key, value text not null) strict, without rowid;
+create index records_but_events on records (seq, type) where"""
+    + NOT_EVENT
+    + ";"
+)
+_INSERT_OLD = "insert into records values (?, ?, ?, ?, ?, ?, ?, ?, null, 1, ?, ?, null)"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DEVICE = {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENXIO}
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """A durable connection that may write; the file and its tables are made, or brought up from an older schema.
+
+    Raises:
+        StoreError: SQLite is too old, or the file cannot be opened durably.
+        DamagedLog: The file is no sound database, or it is gone while sealed segments of it are there.
+    """
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < MIN_SQLITE:
+        raise StoreError("this SQLite can damage a journal; install a newer apsw", found=version, needed=MIN_SQLITE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists() or path.stat().st_size == 0
+    if is_new and any((path.parent / "segments").glob("*.manifest.json")):
+        raise DamagedLog("the journal is gone while its sealed segments are there: run `replenish doctor`", path=path)
+    try:
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        connection.execute("pragma foreign_keys=on")
+        connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+        _require_durable(connection, path)
+        _bring_up(connection)
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise damaged(path, error) from error
+    return connection
+
+
+def open_read_only(path: Path) -> apsw.Connection:
+    """A connection that cannot write and never makes a writer wait.
+
+    Raises:
+        StoreError: There is no journal.
+        DamagedLog: The file is no sound database.
+    """
+    if not path.is_file():
+        raise StoreError("there is no journal here", path=path)
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("select count(*) from sqlite_schema")
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise damaged(path, error) from error
+    return connection
+
+
+def damaged(path: Path, error: Exception) -> DamagedLog:
+    """The error for a file that SQLite cannot make sense of."""
+    return DamagedLog(f"the journal file is damaged ({error}); nothing was changed: run `replenish doctor`", path=path)
+
+
+def store_error(error: BaseException, connection: apsw.Connection, path: Path) -> BaseException:
+    """What an error inside a write means: full (try again), failed (stop for good), damaged, busy; else itself."""
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return damaged(path, error)
+    if isinstance(error, apsw.BusyError):
+        return JournalOverloaded("another process has been writing to the journal for too long; try again", path=path)
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) != apsw.SQLITE_IOERR_FSYNC:
+        number = connection.system_errno
+    if isinstance(error, apsw.FullError) or number in _FULL:
+        return StoreFull("the disk is full: nothing was acknowledged; make space and offer it again", path=path)
+    is_apsw = isinstance(error, apsw.IOError | apsw.CantOpenError | apsw.ReadOnlyError | apsw.NoMemError)
+    if is_apsw or isinstance(error, MemoryError) or number in _DEVICE:
+        # After a failed fsync the kernel may have dropped the pages: only a new process may read what is there.
+        return WriterFailed(f"the journal's writer stopped ({error}); end this process and start it again", path=path)
+    return error
+
+
+def _require_durable(connection: apsw.Connection, path: Path) -> None:
+    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    found = {name: connection.pragma(name) for name in pragmas}
+    if found != pragmas:
+        raise StoreError("the journal cannot be opened durably", path=path, **found)
+
+
+def _bring_up(connection: apsw.Connection) -> None:
+    if connection.pragma("user_version") == SCHEMA_VERSION:
+        return
+    connection.execute("begin immediate")
+    try:
+        # Read again under the lock: another process may have brought it up meanwhile.
+        version = connection.pragma("user_version")
+        if version not in (0, SCHEMA_VERSION):
+            raise StoreError("the journal was written by a newer release; use that one", schema=version)
+        if version == 0:
+            is_old = connection.execute("select 1 from sqlite_schema where name = 'records'").fetchone()
+            if is_old:
+                _migrate(connection)
+            else:
+                connection.execute(_TABLES)
+            connection.pragma("user_version", SCHEMA_VERSION)
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    """From the schema without chain, epoch and letter status: every record keeps its place and gets its link."""
+    connection.execute(
+        "drop index if exists records_by_type; drop index if exists dead_letters_by_seq;"
+        "alter table dead_letters rename to old_letters; alter table records rename to old_records;"
+    )
+    connection.execute(_TABLES)
+    letters = groupby(_old_letters(connection), key=lambda letter: letter.seq)
+    waiting = next(letters, None)
+    chain, last = GENESIS, 0
+    columns = "select seq, source, id, type, subject, time, dataschema, data from old_records order by seq"
+    for row in connection.execute(columns):
+        seq, source, id_, kind, subject, time, dataschema, text = row
+        if seq != last + 1:
+            raise DamagedLog("a record is missing from the journal; run `replenish doctor`", seq=last + 1)
+        digest = LettersDigest()
+        if waiting is not None and waiting[0] == seq:
+            for letter in waiting[1]:
+                digest.add(letter)
+            waiting = next(letters, None)
+        body = text.encode()
+        sha = hashlib.sha256(body).digest()
+        chain = next_chain(chain, sha, seq, 1, time, (source, id_, kind, subject, dataschema), None, digest.hex)
+        connection.execute(_INSERT_OLD, (seq, source, id_, kind, subject, time, dataschema, body, sha, chain))
+        last = seq
+    connection.execute(
+        "insert into dead_letters select l.nr, l.seq, l.feed_id, l.file, l.row_nr, l.reason, l.field, l.rule, l.raw,"
+        " 'open', r.time, r.time, 1 from old_letters l join records r using (seq) order by l.nr;"
+        "drop table old_letters; drop table old_records;"
+    )
+
+
+def _old_letters(connection: apsw.Connection) -> Iterable[LetterRow]:
+    columns = "select nr, seq, feed_id, file, row_nr, reason, field, rule, raw from old_letters order by seq, nr"
+    return (LetterRow(*row) for row in connection.execute(columns))
