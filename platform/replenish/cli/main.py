@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from replenish.cli import bench, decisions, demo, feeds, forecast, ingest, run, status
+from replenish.cli import bench, decisions, demo, feeds, follow, follow_kafka, forecast, ingest, run, serve, status
 from replenish.errors import ReplenishError
 
 app = typer.Typer(
@@ -23,11 +23,14 @@ app.command("retailer")(demo.write_retailer)
 app.command("dev")(run.serve_ui)
 app.command("ingest")(ingest.ingest_files)
 app.command("run")(run.run_one_origin)
+app.command("serve")(serve.serve_http)
 app.command("status")(status.show_status)
 app.command("bench")(bench.run_bench)
 app.add_typer(forecast.group, name="forecast")
 app.add_typer(decisions.group, name="decisions")
 app.add_typer(feeds.group, name="feeds")
+app.add_typer(follow.group, name="follow")
+follow.group.command("kafka")(follow_kafka.follow_kafka)
 
 
 def main() -> None:

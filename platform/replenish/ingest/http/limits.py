@@ -37,7 +37,7 @@ class HttpLimits:
     connections: int = 512
 
 
-class ClientGone(Exception):  # noqa: N818
+class ClientGone(Exception):
     """The sender left before its request was whole: nothing of it is used, nobody waits for an answer."""
 
 

@@ -1,0 +1,287 @@
+"""Rows as offered events: CloudEvents 1.0 (structured, binary), the same with less around it, and plain rows.
+
+A usual row costs one decode. Whatever is unusual (unknown attributes, a name given twice, a fault) is read again
+strictly, so that nothing is accepted that the strict way would refuse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from replenish.errors import EventFault, RequestRefused
+from replenish.ingest.events.event_door import EventDoor
+from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
+from replenish.ingest.http.credentials import Sender
+from replenish.ingest.reasons import UNKNOWN_FEED
+from replenish.ingest.strict_json import strict_object
+from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT, EventEntry
+
+OPERATIONS: dict[str, EventOperation] = {EVENT_UPSERT: "upsert", EVENT_DELETE: "delete"}
+LONGEST_ID = 512
+"""Characters of an id or a source: identities are kept for ever and are looked up with every event."""
+BAD_ENVELOPE = "bad_envelope"
+
+_ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_JSON_TYPE = re.compile(r"application/([\w.+-]+\+)?json(\s*;.*)?", re.IGNORECASE)
+
+
+class Envelope(msgspec.Struct):
+    """Attributes of one CloudEvent; None where not given."""
+
+    id: str | None = None
+    source: str | None = None
+    specversion: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    traceparent: str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Kind(NamedTuple):
+    """What rows with the same source, type and subject have in common."""
+
+    feed_id: str
+    source: str
+    op: EventOperation
+    n_quotes: int
+    """Quotation marks of the four attributes, the id and the name `data`: with these alone no name is given twice."""
+
+
+_KNOWN = frozenset(Envelope.__struct_fields__)
+_DECODER = msgspec.json.Decoder(Envelope)
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class RowReader:
+    """Reads the rows of one request.
+
+    Args:
+        door: Knows the feeds and makes dead letters.
+        sender: Whose events these may be.
+        feed_id: The feed of the route; None where each event has to name its own in `subject`.
+        source: What rows without a source are filed under.
+        traceparent: Trace context of the request, for rows without one of their own.
+    """
+
+    def __init__(
+        self, door: EventDoor, sender: Sender, *, feed_id: str | None, source: str, traceparent: str | None = None
+    ) -> None:
+        self._door = door
+        self._sender = sender
+        self._feed_id = feed_id
+        self._source = source
+        self._kinds: dict[tuple[str | None, str | None, str | None, str | None], _Kind] = {}
+        self._traceparent = _trace(traceparent)
+        self._n_rows = 1
+        self.n_dead = 0
+        """Rows so far from which no event could be read."""
+
+    def read(self, rows: Sequence[bytes], first_nr: int, n_rows: int) -> list[OfferedEvent | EventEntry]:
+        """One event or dead entry a row, in order. `first_nr` counts from 1, `n_rows` is the whole request's.
+
+        Raises:
+            RequestRefused: 403, a row that is not this sender's to write: nothing of the request may be used.
+        """
+        self._n_rows = n_rows
+        decode, kinds = _DECODER.decode, self._kinds
+        events: list[OfferedEvent | EventEntry] = []
+        for nr, row in enumerate(rows, first_nr):
+            try:
+                e = decode(row)
+                kind = kinds[e.specversion, e.type, e.subject, e.source]
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
+                events.append(self._read_strictly(row, nr))
+                continue
+            body = bytes(e.data)
+            head = len(row) - len(body) - 1
+            rare = (e.time is not None) + (e.dataschema is not None) + (e.traceparent is not None)
+            if (
+                e.id is None
+                or not 0 < len(e.id) <= LONGEST_ID
+                or not e.id.isprintable()
+                or e.datacontenttype is not None
+                or not body
+                or not row.startswith(body, head)
+                or row.count(b'"', 0, head) != kind.n_quotes + 4 * rare
+            ):
+                events.append(self._read_strictly(row, nr))
+                continue
+            traceparent = self._traceparent if e.traceparent is None else _trace(e.traceparent)
+            events.append(
+                OfferedEvent(kind.source, e.id, kind.feed_id, kind.op, body, traceparent, f"request row {nr}")
+            )
+        return events
+
+    def read_binary(self, attributes: Mapping[str, str], body: bytes) -> OfferedEvent | EventEntry:
+        """The event whose attributes came as `ce-` headers (names without it) and whose data is the body."""
+        try:
+            given = {name: value for name, value in attributes.items() if name in _KNOWN - {"data"}}
+            envelope = msgspec.convert(given, Envelope, strict=False)
+        except msgspec.ValidationError as error:
+            return self._dead(body, 1, BAD_ENVELOPE, "ce-", str(error), attributes.get("id"), attributes.get("source"))
+        return self._checked(envelope, body, body, 1)
+
+    def unreadable(self, raw: bytes, reason: str, rule: str) -> EventEntry:
+        """A whole body that no row could be read from."""
+        return self._dead(raw, None, reason, None, rule, None, None)
+
+    def _read_strictly(self, row: bytes, nr: int) -> OfferedEvent | EventEntry:
+        try:
+            strict_object(row)
+            fields = _OBJECT.decode(row)
+            if self._feed_id is not None and not ({"data", "specversion", "data_base64"} & fields.keys()):
+                return self._plain(fields, row, nr)
+            _check_attributes(fields)
+            return self._checked(_DECODER.decode(row), bytes(fields.get("data", b"")), row, nr)
+        except EventFault as fault:
+            reason, field, rule = fault.reason, fault.field, fault.rule
+        except msgspec.ValidationError as error:
+            reason, field, rule = BAD_ENVELOPE, None, str(error)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            reason, field, rule = "not_json", None, str(error)
+        id_, source = _identity_of(row)
+        return self._dead(row, nr, reason, field, rule, id_, source)
+
+    def _checked(self, e: Envelope, body: bytes, row: bytes, nr: int) -> OfferedEvent | EventEntry:
+        """The event of an envelope whose every attribute is looked at."""
+        try:
+            if self._feed_id is None and e.specversion is None:
+                raise _bad("specversion", "is missing")
+            if e.specversion not in (None, "1.0"):
+                raise EventFault("unsupported_version", "must be 1.0", field="specversion")
+            _check_name("id", e.id)
+            source = e.source if e.source is not None else self._source
+            if e.source is None and e.specversion is not None:
+                raise _bad("source", "is missing")
+            _check_name("source", source)
+            if e.datacontenttype is not None and not _JSON_TYPE.fullmatch(e.datacontenttype):
+                raise _bad("datacontenttype", "must be application/json")
+            if not body:
+                raise _bad("data", "is missing")
+            kind = self._kind(e, source)
+        except EventFault as fault:
+            return self._dead(row, nr, fault.reason, fault.field, fault.rule, e.id, e.source)
+        traceparent = _trace(e.traceparent) or self._traceparent
+        return OfferedEvent(kind.source, str(e.id), kind.feed_id, kind.op, body, traceparent, _offset(nr))
+
+    def _kind(self, e: Envelope, source: str) -> _Kind:
+        if e.type is None and self._feed_id is None:
+            raise _bad("type", "is missing")
+        op = OPERATIONS.get(e.type or EVENT_UPSERT)
+        if op is None:
+            raise _bad("type", f"must be one of {', '.join(OPERATIONS)}")
+        feed_id = self._feed_of(e.subject)
+        self._permit(source, feed_id)
+        attributes = (e.specversion, e.type, e.subject, e.source)
+        kind = _Kind(feed_id, source, op, 4 * (sum(value is not None for value in attributes) + 1) + 2)
+        self._kinds[attributes] = kind
+        return kind
+
+    def _feed_of(self, subject: str | None) -> str:
+        feeds = self._door.feeds
+        if subject is None:
+            if self._feed_id is None:
+                raise _bad("subject", f"must name the feed, one of {', '.join(feeds)}")
+            return self._feed_id
+        for feed_id in (subject, f"events.{subject}"):
+            if feed_id in feeds:
+                if self._feed_id not in (None, feed_id):
+                    raise _bad("subject", f"names another feed than the address, which says {self._feed_id}")
+                return feed_id
+        raise EventFault(UNKNOWN_FEED, f"must name a feed, one of {', '.join(feeds)}", field="subject")
+
+    def _plain(self, fields: dict[str, msgspec.Raw], row: bytes, nr: int) -> OfferedEvent | EventEntry:
+        """A row of the contract's own fields, beside them `id`, which is taken out unless the feed reads one."""
+        feed_id = str(self._feed_id)
+        self._permit(self._source, feed_id)
+        id_ = msgspec.json.decode(fields["id"], type=str) if "id" in fields else self._webhook_row_id(nr)
+        try:
+            _check_name("id", id_)
+        except EventFault as fault:
+            return self._dead(row, nr, fault.reason, fault.field, fault.rule, id_, None)
+        body = row
+        reads_id = any(rule.column == "id" for rule in self._door.feeds[feed_id].columns.values())
+        if "id" in fields and not reads_id:
+            rest = (json.dumps(k).encode() + b":" + bytes(v) for k, v in fields.items() if k != "id")
+            body = b"{" + b",".join(rest) + b"}"
+        return OfferedEvent(self._source, str(id_), feed_id, "upsert", body, self._traceparent, _offset(nr))
+
+    def _webhook_row_id(self, nr: int) -> str | None:
+        webhook_id = self._sender.webhook_id
+        return webhook_id if webhook_id is None or self._n_rows == 1 else f"{webhook_id}/{nr}"
+
+    def _permit(self, source: str, feed_id: str) -> None:
+        if not self._sender.may_write(source, feed_id):
+            raise RequestRefused(403, "not_yours", "this sender may not write that", source=source, feed=feed_id)
+
+    def _dead(
+        self,
+        raw: bytes,
+        nr: int | None,
+        reason: str,
+        field: str | None,
+        rule: str | None,
+        id_: str | None,
+        source: str | None,
+    ) -> EventEntry:
+        """The dead entry of a row; under its own id where it has one, else under its digest."""
+        self.n_dead += 1
+        feed_id = self._feed_id or "http"
+        usable = isinstance(id_, str) and 0 < len(id_) <= LONGEST_ID and id_.isprintable()
+        name = str(id_) if usable else f"sha256:{hashlib.sha256(raw).hexdigest()}"
+        owner = self._source
+        if source is not None and 0 < len(source) <= LONGEST_ID and source.isprintable():
+            # Whose letter it is must be proven as for an accepted event.
+            grants = self._sender.grants
+            owner = source if grants is None or source in grants else self._source
+        return self._door.dead(owner, name, feed_id, raw, reason, field, rule, _offset(nr))
+
+
+def _check_attributes(fields: Mapping[str, msgspec.Raw]) -> None:
+    for name, value in fields.items():
+        if name == "data_base64":
+            raise _bad(name, "is not taken: send the event's fields as a JSON object in data")
+        if name not in _KNOWN and (not _ATTRIBUTE.fullmatch(name) or bytes(value)[:1] in (b"{", b"[")):
+            raise _bad(name[:64], "is no attribute: lower-case letters and digits, with a simple value")
+
+
+def _check_name(field: str, value: str | None) -> None:
+    if not value:
+        raise _bad(field, "is missing")
+    if len(value) > LONGEST_ID or not value.isprintable():
+        raise _bad(field, f"must be at most {LONGEST_ID} printable characters")
+
+
+def _bad(field: str, rule: str) -> EventFault:
+    return EventFault(BAD_ENVELOPE, rule, field=field)
+
+
+def _trace(traceparent: str | None) -> str | None:
+    return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None
+
+
+def _offset(nr: int | None) -> str:
+    return "request body" if nr is None else f"request row {nr}"
+
+
+def _identity_of(row: bytes) -> tuple[str | None, str | None]:
+    """Id and source of a row that cannot be accepted, where a lenient reader finds them: for the sender's sake."""
+    try:
+        value = json.loads(row)
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(value, dict):
+        return None, None
+    id_, source = value.get("id"), value.get("source")
+    return id_ if isinstance(id_, str) else None, source if isinstance(source, str) else None

@@ -1,0 +1,220 @@
+"""One request from its first header to its answer: proven, read within limits, judged, committed, told."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from replenish.errors import JournalOverloaded, RequestRefused, StoreError, StoreFull
+from replenish.ingest.events.event_door import EventDoor
+from replenish.ingest.events.offered_event import OfferedEvent
+from replenish.ingest.http.answers import HttpAnswer, answer_of, problem, refusal, verdict_of
+from replenish.ingest.http.credentials import Credentials, Sender
+from replenish.ingest.http.envelopes import RowReader
+from replenish.ingest.http.limits import ClientGone, HttpLimits, InFlightBytes, Receive, decoded_body, read_raw_body
+from replenish.ingest.http.metrics import DoorMetrics
+from replenish.ingest.http.request_rows import layout_of, media_type_of, split_rows
+from replenish.stores.failpoints import failpoint
+from replenish.stores.group_commit import GroupCommit
+from replenish.stores.journal_entry import EventEntry, Receipt
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+ROWS_PER_SUBMISSION = 2_000
+"""A greater request goes to the journal in pieces: while one is committed, the next is judged."""
+ROWS_PER_TURN = 2_000
+"""Rows read before other requests get their turn."""
+DEFAULT_SOURCE = "http"
+RETRY_AFTER_SECONDS = {408: 1, 429: 1, 503: 10, 507: 30}
+LONGEST_KEPT_BODY = 1 << 20
+"""Bytes of an unreadable body that its dead letter keeps."""
+
+
+@dataclass(frozen=True)
+class RequestDoor:
+    """What every request needs; one per process."""
+
+    door: EventDoor
+    group: GroupCommit
+    credentials: Credentials
+    limits: HttpLimits
+    room: InFlightBytes
+    metrics: DoorMetrics
+    clock: Callable[[], datetime]
+    on_writer_failed: Callable[[], None]
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, *, route: str, feed_id: str | None) -> None:
+        """Answer one POST; whatever happens, nothing is acknowledged that is not committed."""
+        started = time.perf_counter()
+        try:
+            answer = await self._guarded(scope, receive, feed_id)
+        except ClientGone:
+            self.metrics.count_gone()
+            return
+        failpoint("http.before_answer")
+        await send_answer(send, answer)
+        self.metrics.count_request(route, answer.status, time.perf_counter() - started)
+
+    async def _guarded(self, scope: Scope, receive: Receive, feed_id: str | None) -> HttpAnswer:
+        request = _Request(self, scope, feed_id)
+        try:
+            answer = await request.answer(receive)
+        except RequestRefused as refused:
+            seq = None
+            if refused.status == 400 and request.reader is not None:
+                seq = await self._keep(request.reader, request.raw, refused)
+            answer = refusal(refused, seq=seq)
+        except JournalOverloaded:
+            answer = problem(429, "overloaded", "the journal has no room at this moment; send the same events again")
+        except StoreFull:
+            answer = problem(507, "disk_full", "the disk is full; events that got no verdict are to be sent again")
+        except StoreError:
+            # Failed for good, fenced off or damaged: not a matter of trying again in this process.
+            answer = problem(503, "writer_failed", "the journal cannot be written; the door closes")
+            self.on_writer_failed()
+        except OSError as error:
+            status, title = (507, "disk_full") if error.errno == errno.ENOSPC else (503, "not_written")
+            answer = problem(status, title, "the journal could not be written; send the same events again")
+        headers = answer.headers
+        if not request.is_read:
+            # What is left of the body would be taken for the next request.
+            headers = (*headers, (b"connection", b"close"))
+        if answer.status in RETRY_AFTER_SECONDS:
+            headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS[answer.status]))
+        return answer._replace(headers=headers)
+
+    async def _keep(self, reader: RowReader, raw: bytes, refused: RequestRefused) -> int | None:
+        """A body that no row could be read from, as a dead letter; its place in the log."""
+        reason = "not_json" if refused.code == "not_json" else "bad_envelope"
+        entry = reader.unreadable(raw[:LONGEST_KEPT_BODY], reason, str(refused))
+        receipts = await asyncio.wrap_future(self.group.submit([entry]))
+        self.metrics.count_events([entry], receipts)
+        return receipts[0].seq
+
+
+class _Request:
+    """The state of one request while it is read and judged."""
+
+    def __init__(self, door: RequestDoor, scope: Scope, feed_id: str | None) -> None:
+        self._door = door
+        self._feed_id = feed_id
+        self._headers = _headers_of(scope)
+        self._query = scope.get("query_string", b"")
+        self.reader: RowReader | None = None
+        """Set once the sender is proven: from then on an unreadable body is kept."""
+        self.raw = b""
+        self.is_read = False
+
+    async def answer(self, receive: Receive) -> HttpAnswer:
+        door, headers = self._door, self._headers
+        sender = door.credentials.sender_by_headers(headers)
+        media_type = media_type_of(headers.get("content-type", ""))
+        layout = layout_of(media_type)
+        declared = headers.get("content-length", "")
+        raw = await read_raw_body(receive, int(declared) if declared.isdigit() else None, door.limits, door.room)
+        held = len(raw)
+        self.raw, self.is_read = raw, True
+        try:
+            failpoint("http.received")
+            sender = sender or door.credentials.sender_by_signature(headers, raw)
+            self.reader = reader = self._reader(sender)
+            body = await decoded_body(raw, headers.get("content-encoding", "").lower(), door.limits)
+            if body is not raw:
+                door.room.take(len(body))
+                held += len(body)
+                self.raw = body
+            if ("ce-specversion" in headers or "ce-id" in headers) and media_type == "application/json":
+                return await self._settle([reader.read_binary(_binary_attributes(headers), body)], is_single=True)
+            rows = split_rows(body, layout, door.limits.rows)
+            events = await _read_rows(reader, rows)
+            is_single = len(rows) == 1 and (layout == "single" or (layout == "any" and body.lstrip()[:1] != b"["))
+            return await self._settle(events, is_single=is_single)
+        finally:
+            door.room.give_back(held)
+
+    def _reader(self, sender: Sender) -> RowReader:
+        named = parse_qs(self._query.decode("latin-1")).get("source", [])
+        source = named[0] if named and sender.grants is None else sender.default_source or DEFAULT_SOURCE
+        traceparent = self._headers.get("traceparent")
+        return RowReader(self._door.door, sender, feed_id=self._feed_id, source=source, traceparent=traceparent)
+
+    async def _settle(self, events: list[OfferedEvent | EventEntry], *, is_single: bool) -> HttpAnswer:
+        entries, receipts = await self._commit(events)
+        ids = [e.id if type(e) is OfferedEvent else e.id.rpartition("#")[0] for e in events]
+        is_minimal = "return=minimal" in self._headers.get("prefer", "")
+        verdict = verdict_of(ids, entries, receipts, is_minimal=is_minimal and not is_single)
+        self._door.metrics.count_events(entries, receipts)
+        answer = answer_of(verdict, is_single=is_single)
+        return answer._replace(headers=((b"preference-applied", b"return=minimal"),)) if is_minimal else answer
+
+    async def _commit(self, events: list[OfferedEvent | EventEntry]) -> tuple[list[EventEntry], list[Receipt]]:
+        """Judge and submit in pieces, one piece ahead of the journal at most."""
+        entries: list[EventEntry] = []
+        receipts: list[Receipt] = []
+        waiting = None
+        for start in range(0, len(events), ROWS_PER_SUBMISSION):
+            piece = self._judged(events[start : start + ROWS_PER_SUBMISSION])
+            entries += piece
+            failpoint("http.judged")
+            try:
+                submitted = asyncio.wrap_future(self._door.group.submit(piece))
+            except JournalOverloaded:
+                # It may be this request's own piece that fills the queue: once that is through, try again.
+                if waiting is None:
+                    raise
+                receipts += await waiting
+                waiting = None
+                submitted = asyncio.wrap_future(self._door.group.submit(piece))
+            if waiting is not None:
+                receipts += await waiting
+            waiting = submitted
+        if waiting is not None:
+            receipts += await waiting
+        return entries, receipts
+
+    def _judged(self, events: list[OfferedEvent | EventEntry]) -> list[EventEntry]:
+        offered = [e for e in events if type(e) is OfferedEvent]
+        judged = self._door.door.judge(offered)
+        if len(offered) == len(events):
+            return judged
+        remaining = iter(judged)
+        return [next(remaining) if type(e) is OfferedEvent else e for e in events]  # type: ignore[misc]
+
+
+async def send_answer(send: Send, answer: HttpAnswer) -> None:
+    """Write one answer."""
+    headers = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _read_rows(reader: RowReader, rows: list[bytes]) -> list[OfferedEvent | EventEntry]:
+    if len(rows) <= ROWS_PER_TURN:
+        return reader.read(rows, 1, len(rows))
+    events: list[OfferedEvent | EventEntry] = []
+    for start in range(0, len(rows), ROWS_PER_TURN):
+        events += reader.read(rows[start : start + ROWS_PER_TURN], start + 1, len(rows))
+        await asyncio.sleep(0)
+    return events
+
+
+def _headers_of(scope: Scope) -> dict[str, str]:
+    """Headers by lower-case name; one given twice is joined by a comma, which no credential or id survives."""
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    return headers
+
+
+def _binary_attributes(headers: Mapping[str, str]) -> dict[str, str]:
+    """The `ce-` headers without it, percent-decoded as the HTTP binding of CloudEvents has them."""
+    attributes = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
+    return {**attributes, "datacontenttype": headers["content-type"]}

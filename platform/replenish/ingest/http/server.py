@@ -1,0 +1,167 @@
+"""The server around the application: deadlines and bounds that hold before a request exists, and a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from replenish.errors import ContractError
+from replenish.ingest.http.credentials import HttpSource
+from replenish.ingest.http.limits import HttpLimits
+
+DRAIN_SECONDS = 40
+"""A stop waits this long for requests that are under way: longer than a body may take."""
+IDLE_SECONDS = 75
+"""A connection without a request is kept this long."""
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """HTTP/1.1 where headers have to arrive whole, in time and within a size; uvicorn itself would wait for ever."""
+
+    limits = HttpLimits()
+    _deadline: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    _is_in_body = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A new connection: its first request has to begin and to show its headers within the deadline."""
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, and its deadline with it."""
+        self._headers_are_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request; those before the end of the headers are counted."""
+        if not self._is_in_body:
+            if self._deadline is None:
+                self._await_headers()
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if not self._is_in_body and self._header_bytes > self.limits.header_bytes and not self.transport.is_closing():
+            self.send_400_response("The headers are too long.")
+
+    def on_headers_complete(self) -> None:
+        """The headers are whole; the body has a deadline of its own where it is read."""
+        self._is_in_body = True
+        self._headers_are_here()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole; the next one starts its own deadline."""
+        self._is_in_body = False
+        super().on_message_complete()
+
+    def _await_headers(self) -> None:
+        self._header_bytes = 0
+        self._deadline = self.loop.call_later(self.limits.header_seconds, self.timeout_keep_alive_handler)
+
+    def _headers_are_here(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class DoorServer(uvicorn.Server):
+    """uvicorn's server with an exit code that says how it ended: 0 after SIGTERM or SIGINT, else the one given."""
+
+    exit_code = 0
+
+    def fail(self) -> None:
+        """Stop, and end the process with a code that makes its supervisor look: the journal cannot be written."""
+        self.exit_code = 1
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop the server and are not raised again afterwards: a clean stop is no death."""
+        wanted = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def door_server(app: Any, limits: HttpLimits, certificate: Path | None = None, key: Path | None = None) -> DoorServer:
+    """A server for the application; `run([socket])` blocks until it is stopped."""
+    protocol = type("BoundProtocol", (DeadlineProtocol,), {"limits": limits})
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    return DoorServer(config)
+
+
+def check_bind(host: str, sources: tuple[HttpSource, ...], *, has_tls: bool) -> None:
+    """Refuse to listen where others can reach an open door.
+
+    Raises:
+        ContractError: The address is no loopback one, and a source proves nothing or there is no TLS.
+    """
+    if _is_loopback(host):
+        return
+    open_sources = [source.source for source in sources if not source.is_guarded]
+    if not sources or open_sources:
+        named = f"these prove nothing: {', '.join(open_sources)}" if sources else "doors.yaml declares none"
+        raise ContractError(
+            f"{host} can be reached from outside, so every source needs a token or webhook secrets, and {named}; "
+            "declare them in doors.yaml (http.sources), or bind 127.0.0.1",
+            rule="bind",
+        )
+    if not has_tls:
+        raise ContractError(
+            f"{host} can be reached from outside, so tokens need TLS; give http.tls {{certificate, key}} in "
+            "doors.yaml, or bind 127.0.0.1 behind a proxy that has it",
+            rule="bind",
+        )
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one.
+
+    Raises:
+        ContractError: The address is taken or is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ContractError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+    listener.listen(1024)
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
