@@ -83,7 +83,14 @@ class RequestRefused(ReplenishError):
 
 
 class SourceFault(ReplenishError):
-    """A source's change stream cannot be read on; the message says what its owner has to do."""
+    """A source's change stream cannot be read on; the message says what its owner has to do.
+
+    `may_pass`: it may mend itself (the source was away), so trying again makes sense.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False, **ids: object) -> None:
+        super().__init__(message, **ids)
+        self.may_pass = may_pass
 
 
 class NotApplicable(ReplenishError):

@@ -14,7 +14,7 @@ import msgspec
 
 from replenish.errors import EventFault
 from replenish.ingest.cdc.connect_values import readable_row
-from replenish.ingest.events.offered import OfferedEvent
+from replenish.ingest.events.offered_event import OfferedEvent
 from replenish.ingest.strict_json import strict_object
 
 UPSERTS, DELETE, TRUNCATE, LOGICAL_MESSAGE = ("c", "u", "r"), "d", "t", "m"

@@ -1,0 +1,230 @@
+"""Messages of the change stream as events: ids, bodies, key changes, removed tables, and what cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from replenish.ingest.cdc.known_rows import KnownRows, ReadLog, known_rows
+from replenish.ingest.cdc.pgoutput import (
+    POSTGRES_EPOCH,
+    UNCHANGED,
+    Begin,
+    Cell,
+    Commit,
+    PgoutputDecoder,
+    Relation,
+    RowChange,
+    Truncation,
+    lsn_text,
+)
+from replenish.ingest.cdc.source_tables import BoundTable, TableShape, ValueNotSent, key_digest, removed_body
+from replenish.ingest.events.event_door import EventDoor
+from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
+from replenish.stores.journal_entry import EventEntry
+
+MAX_REMEMBERED_ROWS = 1_000_000
+"""Rows of one table kept to fill in values that were not sent; larger tables need REPLICA IDENTITY FULL."""
+
+
+class ChangeReader:
+    """Reads one pass of the change stream, from the slot's position on.
+
+    `events` and `dead` are complete up to `end_lsn` whenever `is_between_transactions`.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        tables: Mapping[str, BoundTable],
+        door: EventDoor,
+        read_log: ReadLog,
+        journal_now: Callable[[], None],
+    ) -> None:
+        """`journal_now` makes durable what was read so far; asked for before the log is searched."""
+        self._source, self._tables, self._door = source, tables, door
+        self._read_log, self._journal_now = read_log, journal_now
+        self._decoder = PgoutputDecoder()
+        self._shapes: dict[int, TableShape | None] = {}
+        self._remembered: dict[str, KnownRows] = {}
+        self._suffixes: dict[tuple[str, str], bytes] = {}
+        self._places: dict[tuple[str, Any], tuple[int, bool]] = {}
+        self._begin = Begin(0, POSTGRES_EPOCH)
+        self._lsn, self._time, self._nr = "0/0", "", 0
+        self.events: list[OfferedEvent | None] = []
+        self.dead: list[EventEntry] = []
+        self.end_lsn: int | None = None
+        self.is_between_transactions = True
+        self.n_changes = 0
+        self._open_from, self._n_drained = 0, 0
+
+    def take(self, data: bytes) -> None:
+        """Read one message.
+
+        Raises:
+            SourceFault: It breaks the protocol.
+        """
+        message = self._decoder.decode(data)
+        if isinstance(message, RowChange):
+            self._change(message)
+        elif isinstance(message, Begin):
+            self._begin = message
+            self._lsn, self._time, self._nr = lsn_text(message.commit_lsn), message.commit_time.isoformat(), 0
+            self._suffixes.clear()
+            self._places.clear()
+            self._open_from = len(self.events)
+            self.is_between_transactions = False
+        elif isinstance(message, Commit):
+            self.end_lsn = message.end_lsn
+            self.is_between_transactions = True
+        elif isinstance(message, Relation):
+            bound = self._tables.get(message.name)
+            self._shapes[message.oid] = None if bound is None else TableShape(bound, message)
+        elif isinstance(message, Truncation):
+            for relation in message.relations:
+                self._truncate(relation)
+
+    def drain(self) -> tuple[list[OfferedEvent], list[EventEntry]]:
+        """What was read of complete transactions and not drained before, in order."""
+        whole = len(self.events) if self.is_between_transactions else self._open_from
+        events = [event for event in self.events[:whole] if event is not None]
+        del self.events[:whole]
+        self._n_drained += whole
+        self._open_from = 0
+        dead, self.dead = self.dead, []
+        return events, dead
+
+    def _change(self, change: RowChange) -> None:
+        self.n_changes += 1
+        event_id = f"{self._lsn}:{self._nr}"
+        self._nr += 1
+        shape = self._shapes.get(change.relation.oid)
+        if shape is None or shape.missing or (shape.unidentified and change.kind != "I"):
+            self._refuse(event_id, change, shape)
+            return
+        new, old = change.new, change.old
+        if new is None:
+            self._remove(shape, event_id, old or [], is_key=change.is_old_key)
+            return
+        if old is not None:
+            if not change.is_old_key and UNCHANGED in new:
+                new = [before if cell is UNCHANGED else cell for before, cell in zip(old, new, strict=True)]
+            if shape.key_of(old) != shape.key_of(new):
+                self._remove(shape, event_id + ".old", old, is_key=change.is_old_key)
+        self._deliver(shape, event_id, change, new)
+
+    def _deliver(self, shape: TableShape, event_id: str, change: RowChange, new: list[Cell]) -> None:
+        suffix = self._suffix(shape, change.kind)
+        try:
+            body = shape.body(new, suffix)
+        except ValueNotSent:
+            filled = self._filled(shape, new)
+            if UNCHANGED in filled:
+                names = ", ".join(shape.not_sent(filled))
+                rule = f"{names}: the source did not send it and the log does not have it: set REPLICA IDENTITY FULL"
+                self._letter(event_id, shape.bound.feed.feed_id, "toast_unknown", _raw(change), rule)
+                return
+            body = shape.body(filled, suffix)
+        self._offer(shape, event_id, "upsert", shape.key_of(new), body, is_new=change.kind == "I")
+
+    def _remove(self, shape: TableShape, event_id: str, old: list[Cell], *, is_key: bool) -> None:
+        suffix = self._suffix(shape, "D")
+        body = shape.delete_body(old, suffix, self._begin.commit_time, is_key=is_key)
+        self._offer(shape, event_id, "delete", shape.key_of(old), body)
+
+    def _truncate(self, relation: Relation) -> None:
+        self.n_changes += 1
+        nr, self._nr = self._nr, self._nr + 1
+        shape = self._shapes.get(relation.oid)
+        if shape is None:
+            return
+        # No row is named, so what the log knows of the table is taken back row by row.
+        known = self._known(shape.bound, nr)
+        suffix = self._suffix(shape, "T")
+        for key, body in list(known.rows.items()):
+            row = {name: value for name, value in msgspec.json.decode(body).items() if not name.startswith("__")}
+            removed = removed_body(row, shape.bound, self._begin.commit_time)[:-1] + suffix
+            self._offer(shape, f"{self._lsn}:{nr}.{key_digest(key)}", "delete", key, removed)
+
+    def _offer(
+        self, shape: TableShape, event_id: str, op: EventOperation, key: Any, body: bytes, *, is_new: bool = False
+    ) -> None:
+        bound = shape.bound
+        remembered = self._remembered.get(bound.table)
+        if remembered is not None:
+            remembered.take(key, body if op == "upsert" else None)
+        if bound.is_known_by_commit:
+            # Nobody ever sees a row as it was between two statements of one transaction.
+            place, was_new = self._places.pop((bound.table, key), (None, is_new))
+            if place is not None:
+                self.events[place - self._n_drained] = None
+                if was_new and op == "delete":
+                    return
+            self._places[bound.table, key] = (self._n_drained + len(self.events), was_new)
+        self.events.append(
+            OfferedEvent(self._source, event_id, bound.feed.feed_id, op, body, None, f"{bound.table} {event_id}")
+        )
+
+    def _filled(self, shape: TableShape, new: list[Cell]) -> list[Cell]:
+        """The row with the last known values in place of those that were not sent."""
+        rows = self._known(shape.bound, self._nr - 1).rows
+        body = rows.get(shape.key_of(new))
+        last = {} if body is None else msgspec.json.decode(body)
+        names = shape.relation.columns
+        return [last.get(name, UNCHANGED) if cell is UNCHANGED else cell for name, cell in zip(names, new, strict=True)]
+
+    def _known(self, bound: BoundTable, nr: int) -> KnownRows:
+        known = self._remembered.get(bound.table)
+        if known is None:
+            self._journal_now()
+            known = known_rows(self._read_log, self._source, bound, (self._begin.commit_lsn, nr))
+            for event in self.events:
+                # The open transaction's own events are not in the log yet.
+                if event is not None and event.feed_id == bound.feed.feed_id:
+                    _take_offered(known, bound, event)
+            if len(known.rows) <= MAX_REMEMBERED_ROWS:
+                self._remembered[bound.table] = known
+        return known
+
+    def _suffix(self, shape: TableShape, op: str) -> bytes:
+        key = (shape.bound.table, op)
+        suffix = self._suffixes.get(key)
+        if suffix is None:
+            suffix = self._suffixes[key] = shape.suffix(op, self._time, self._lsn)
+        return suffix
+
+    def _refuse(self, event_id: str, change: RowChange, shape: TableShape | None) -> None:
+        name = change.relation.name
+        if shape is None:
+            rule = f"doors.yaml gives table {name} no feed"
+            self._letter(event_id, name, "unknown_feed", _raw(change), rule)
+            return
+        if shape.missing:
+            rule = f"table {name} has no column {', '.join(shape.missing)}, which its feed reads"
+        else:
+            rule = f"the replica identity of {name} must hold {', '.join(shape.unidentified)}: set it to FULL"
+        self._letter(event_id, shape.bound.feed.feed_id, "schema_drift", _raw(change), rule)
+
+    def _letter(self, event_id: str, feed_id: str, reason: str, raw: bytes, rule: str) -> None:
+        self.dead.append(self._door.dead(self._source, event_id, feed_id, raw, reason, None, rule, event_id))
+
+
+def _take_offered(known: KnownRows, bound: BoundTable, event: OfferedEvent) -> None:
+    row = msgspec.json.decode(event.body)
+    if row.get("__table") == bound.table:
+        key = tuple(row.get(name) for name in bound.key_columns)
+        known.take(key, event.body if event.op == "upsert" else None)
+
+
+def _raw(change: RowChange) -> bytes:
+    """A change that is no event, in words that keep all it said."""
+    named = change.relation.columns
+    sides = {"old": change.old, "new": change.new}
+    rows = {
+        side: {n: c for n, c in zip(named, cells, strict=True) if c is not UNCHANGED}
+        for side, cells in sides.items()
+        if cells is not None
+    }
+    return msgspec.json.encode({"table": change.relation.name, "kind": change.kind, **rows})

@@ -1,0 +1,180 @@
+"""Follows one PostgreSQL database: peek, decode, journal, and only then move the slot on.
+
+The position is the slot's own, in the source. Whatever dies between journalling and moving on, the same changes are
+read again, have the same ids and bodies, and are duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from replenish.contracts.doors import PostgresSettings
+from replenish.errors import SourceFault
+from replenish.ingest.cdc.change_reader import ChangeReader
+from replenish.ingest.cdc.journalling import PIECE_EVENTS, Journalling
+from replenish.ingest.cdc.known_rows import ReadLog
+from replenish.ingest.cdc.pgoutput import lsn_number
+from replenish.ingest.cdc.slot import PEEK, advance, connect, slot_state
+from replenish.ingest.cdc.snapshot import take_snapshot
+from replenish.ingest.cdc.source_checks import check_source
+from replenish.ingest.cdc.source_tables import BoundTable
+from replenish.ingest.events.event_door import EventDoor
+from replenish.stores.failpoints import failpoint
+from replenish.stores.group_commit import GroupCommit
+
+PEEK_CHANGES = 50_000
+"""Changes asked for at a time; a transaction is never split, so the last one may bring more. Each peek reads the
+source's log again from a point it keeps further back, so few large ones cost less than many small ones."""
+FETCH_ROWS = 5_000
+IDLE_ADVANCE_BYTES = 1 << 20
+"""Without changes for us the slot still moves on when this much of other log was written: the source can drop it."""
+
+
+class BatchReport(NamedTuple):
+    """What one pass did: changes decoded, outcomes of their events, and whether a snapshot was taken first."""
+
+    n_changes: int
+    outcomes: Mapping[str, int]
+    n_snapshot_rows: int | None = None
+
+
+class PostgresFollower:
+    """One followed database. Not safe to use twice at a time: the caller holds the door's lock.
+
+    Args:
+        settings: The door's settings.
+        dsn: Where the source is; holds a secret, so it is never shown.
+        tables: The bound tables by `schema.table`.
+        door: Judges.
+        group: Journals.
+        read_log: All records of the log, for rows that a change does not name.
+        pause: Waits for some seconds, or less when asked to stop.
+    """
+
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        dsn: str,
+        tables: Mapping[str, BoundTable],
+        door: EventDoor,
+        group: GroupCommit,
+        read_log: ReadLog,
+        pause: Callable[[float], object],
+    ) -> None:
+        self._settings, self._dsn, self._tables = settings, dsn, tables
+        self._door, self._group, self._read_log, self._pause = door, group, read_log, pause
+        self._connection: psycopg.Connection | None = None
+        self._moved_to = 0
+
+    @property
+    def source(self) -> str:
+        """What its events name as their source."""
+        return f"postgres:{self._settings.name}"
+
+    def close(self) -> None:
+        """Give the session back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def start(self) -> BatchReport:
+        """Check the source; take the first snapshot where there is no slot yet.
+
+        Raises:
+            SourceFault: The source is not as needed, or threw away changes that were not read.
+        """
+        self.close()
+        self._connection = connect(self._dsn)
+        published = check_source(self._connection, self._settings, self._tables)
+        state = slot_state(self._connection, self._settings.slot)
+        if state is None:
+            journalling = self._journalling()
+            args = (self._dsn, self._settings, self._tables, published, journalling, self._read_log, self.source)
+            n_rows = take_snapshot(*args)
+            return BatchReport(0, journalling.outcomes, n_rows)
+        name = self._settings.slot
+        if state.is_lost:
+            raise SourceFault(
+                "the source threw away changes that were not read; a new snapshot finds what changed: "
+                f"SELECT pg_drop_replication_slot('{name}'); and follow again",
+                slot=name,
+            )
+        if state.plugin != "pgoutput" or state.database != self._connection.info.dbname:
+            raise SourceFault(
+                "this slot belongs to somebody else: name another in doors.yaml", slot=name, database=state.database
+            )
+        return BatchReport(0, {})
+
+    def read_batch(self) -> BatchReport:
+        """Journal what was committed since the last pass, then move the slot on; all or, after an error, again.
+
+        Raises:
+            SourceFault: The stream cannot be read; StoreFull, WriterFailed, JournalOverloaded as the journal has them.
+        """
+        if self._connection is None:
+            self.start()
+        try:
+            return self._read_batch(self._session())
+        except psycopg.errors.ObjectInUse as error:
+            raise SourceFault("another session reads this slot", slot=self._settings.slot, may_pass=True) from error
+        except psycopg.OperationalError as error:
+            self.close()
+            raise SourceFault("the source database went away", may_pass=True) from error
+
+    def _read_batch(self, connection: psycopg.Connection) -> BatchReport:
+        journalling = self._journalling()
+        horizon = self._written_lsn(connection)
+        reader = self._read(connection, journalling)
+        journalling.wait()
+        if reader.end_lsn is not None:
+            failpoint("cdc.journalled")
+            self._move(connection, reader.end_lsn)
+            failpoint("cdc.advanced")
+        elif horizon - self._moved_to >= IDLE_ADVANCE_BYTES:
+            # All that was committed before was read, and none of it was ours.
+            self._move(connection, horizon)
+        return BatchReport(reader.n_changes, journalling.outcomes)
+
+    def _read(self, connection: psycopg.Connection, journalling: Journalling) -> ChangeReader:
+        def journal_now() -> None:
+            _journal_read(reader, journalling)
+            journalling.wait()
+
+        reader = ChangeReader(self.source, self._tables, self._door, self._read_log, journal_now)
+        publication = sql.Identifier(self._settings.publication).as_string(connection)
+        with connection.transaction(), connection.cursor("replenish_changes", binary=True) as cursor:
+            cursor.itersize = FETCH_ROWS
+            cursor.execute(PEEK, (self._settings.slot, PEEK_CHANGES, publication))
+            for (data,) in cursor:
+                reader.take(data)
+                if reader.is_between_transactions and len(reader.events) >= PIECE_EVENTS:
+                    _journal_read(reader, journalling)
+        _journal_read(reader, journalling)
+        return reader
+
+    def _move(self, connection: psycopg.Connection, lsn: int) -> None:
+        advance(connection, self._settings.slot, lsn, self._pause)
+        self._moved_to = lsn
+
+    def _written_lsn(self, connection: psycopg.Connection) -> int:
+        row = connection.execute("select pg_current_wal_flush_lsn()::text").fetchone()
+        return lsn_number(str(row[0])) if row is not None else 0
+
+    def _session(self) -> psycopg.Connection:
+        if self._connection is None:
+            raise SourceFault("there is no session with the source")
+        return self._connection
+
+    def _journalling(self) -> Journalling:
+        return Journalling(self._door, self._group, self._pause)
+
+
+def _journal_read(reader: ChangeReader, journalling: Journalling) -> None:
+    events, dead = reader.drain()
+    if events or dead:
+        failpoint("cdc.decoded")
+        journalling.send(events, dead)
