@@ -55,6 +55,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The headers are whole; the body has a deadline of its own where it is read."""
         self._is_in_body = True
+        self._header_bytes = 0
         self._headers_are_here()
         super().on_headers_complete()
 
