@@ -20,7 +20,7 @@ import apsw
 from replenish.errors import DamagedLog, Fenced, OutOfRange, WriteConflict, WriterFailed
 from replenish.stores.failpoints import failpoint
 from replenish.stores.fence import FIRST_EPOCH, Fence, fence_of
-from replenish.stores.journal_chain import GENESIS, LogRow, next_chain
+from replenish.stores.journal_chain import GENESIS, LogRow, next_chain, shared_header
 from replenish.stores.journal_entry import (
     EVENT_DEAD,
     LETTER_DISCARDED,
@@ -92,11 +92,10 @@ class Journal(JournalReader):
             failpoint("journal.rows_written")
             body = _json(record.data)
             sha256 = hashlib.sha256(body).digest()
-            texts = (record.source, record.id, record.type, record.subject, record.dataschema)
-            chain = next_chain(tail.chain, sha256, seq, tail.epoch, time, texts, record.traceparent, digest.hex)
-            self._writer.execute(
-                INSERT_ROW, (seq, *texts[:4], time, texts[4], body, record.traceparent, tail.epoch, sha256, chain)
-            )
+            shared = shared_header(tail.epoch, time, record.source, record.type, record.subject, record.dataschema)
+            chain = next_chain(tail.chain, sha256, seq, record.id, shared, record.traceparent, digest.hex)
+            names = (record.source, record.id, record.type, record.subject, time, record.dataschema)
+            self._writer.execute(INSERT_ROW, (seq, *names, body, record.traceparent, tail.epoch, sha256, chain))
             self._set_letters(record, time)
         return seq
 

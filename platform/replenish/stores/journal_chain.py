@@ -72,28 +72,26 @@ class LettersDigest:
         return self._hash.hexdigest() if self._n else "-"
 
 
+def shared_header(epoch: int, time: str, source: str, kind: str, subject: str, dataschema: str) -> str:
+    """The part of the header that the records of a batch mostly share."""
+    texts = f"{len(source)}:{source}{len(kind)}:{kind}{len(subject)}:{subject}{len(dataschema)}:{dataschema}"
+    return f"{epoch} {time} {texts}"
+
+
 def next_chain(
-    before: bytes,
-    body_digest: bytes,
-    seq: int,
-    epoch: int,
-    time: str,
-    texts: tuple[str, str, str, str, str],
-    traceparent: str | None,
-    letters: str = "-",
+    before: bytes, body_digest: bytes, seq: int, id: str, shared: str, traceparent: str | None, letters: str = "-"
 ) -> bytes:
     """The chain at record `seq`.
 
     Args:
         before: The chain at the record before it.
         body_digest: SHA-256 of `data`.
-        texts: source, id, type, subject, dataschema.
+        shared: `shared_header` of its other columns.
         letters: `LettersDigest.hex` of its dead letters.
     """
-    a, b, c, d, e = texts
     trace = "-" if traceparent is None else f"{len(traceparent)}:{traceparent}"
-    header = f"{seq} {epoch} {time} {len(a)}:{a}{len(b)}:{b}{len(c)}:{c}{len(d)}:{d}{len(e)}:{e}{trace} {letters}"
-    return hashlib.sha256(b"%b%b%b" % (before, body_digest, header.encode())).digest()
+    header = f"{seq} {len(id)}:{id}{shared}{trace} {letters}"
+    return hashlib.sha256(before + body_digest + header.encode()).digest()
 
 
 def fault_of_row(row: LogRow, letters: Sequence[LetterRow], before: bytes, seq: int) -> str | None:
@@ -102,9 +100,9 @@ def fault_of_row(row: LogRow, letters: Sequence[LetterRow], before: bytes, seq: 
         return f"record {seq} is missing: the next one is {row.seq}"
     if row.data is not None and hashlib.sha256(row.data).digest() != row.body_digest:
         return f"the body of record {seq} is not what was written"
-    texts = (row.source, row.id, row.type, row.subject, row.dataschema)
-    digest = LettersDigest(letters).hex
-    if next_chain(before, row.body_digest, seq, row.epoch, row.time, texts, row.traceparent, digest) != row.chain:
+    shared = shared_header(row.epoch, row.time, row.source, row.type, row.subject, row.dataschema)
+    of_letters = LettersDigest(letters).hex
+    if next_chain(before, row.body_digest, seq, row.id, shared, row.traceparent, of_letters) != row.chain:
         return f"record {seq} or one of its {len(letters)} dead letters is not what was written"
     return None
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import apsw
 
-from replenish.stores.journal_chain import LetterRow, LettersDigest, canonical_digest, next_chain
+from replenish.stores.journal_chain import LetterRow, LettersDigest, canonical_digest, next_chain, shared_header
 from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt
 
 ROWS_PER_STATEMENT = 64
@@ -76,7 +76,7 @@ def insert_events(connection: apsw.Connection, entries: Sequence[EventEntry], ta
     sha256 = hashlib.sha256
     values: list[Any] = []
     letters: list[tuple[Any, ...]] = []
-    next_nr = 0
+    next_nr, of_last, shared = 0, None, ""
     for source, id_, kind, subject, dataschema, body, traceparent, letter in entries:
         seq += 1
         digest = sha256(body).digest()
@@ -86,8 +86,10 @@ def insert_events(connection: apsw.Connection, entries: Sequence[EventEntry], ta
             row = LetterRow(next_nr, seq, *_fields_of(letter))
             letters.append((*row, time, time))
             of_letters = LettersDigest([row]).hex
-        texts = (source, id_, kind, subject, dataschema)
-        chain = next_chain(chain, digest, seq, epoch, time, texts, traceparent, of_letters)
+        if (source, kind, subject, dataschema) != of_last:
+            of_last = (source, kind, subject, dataschema)
+            shared = shared_header(epoch, time, *of_last)
+        chain = next_chain(chain, digest, seq, id_, shared, traceparent, of_letters)
         values += (seq, source, id_, kind, subject, time, dataschema, body, traceparent, epoch, digest, chain)
     step = ROWS_PER_STATEMENT * _COLUMNS
     for start in range(0, len(values), step):

@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 
 from replenish.errors import DamagedLog, JournalOverloaded, StoreError, StoreFull, WriterFailed
-from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, next_chain
+from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, next_chain, shared_header
 
 MIN_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL that two connections write and checkpoint (sqlite.org/wal.html, WAL-reset bug)."""
@@ -178,7 +178,8 @@ def _migrate(connection: apsw.Connection) -> None:
             waiting = next(letters, None)
         body = text.encode()
         sha = hashlib.sha256(body).digest()
-        chain = next_chain(chain, sha, seq, 1, time, (source, id_, kind, subject, dataschema), None, digest.hex)
+        shared = shared_header(1, time, source, kind, subject, dataschema)
+        chain = next_chain(chain, sha, seq, id_, shared, None, digest.hex)
         connection.execute(_INSERT_OLD, (seq, source, id_, kind, subject, time, dataschema, body, sha, chain))
         last = seq
     connection.execute(
