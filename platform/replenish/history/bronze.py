@@ -1,4 +1,4 @@
-"""Bronze: the accepted rows of the journal's files, as received, appended once and in journal order."""
+"""Bronze: the accepted rows of files and settled events, as received, appended once and in journal order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import polars as pl
 from replenish.contracts.model import Contract
 from replenish.errors import BrokenPromise
 from replenish.history.stored_tables import fit_table
-from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
+from replenish.stores.journal_entry import PART_BEARING, JournalRecord
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
+from replenish.stores.lake_maintenance import compact_when_due
 from replenish.stores.layout import RootLayout
 
 BRONZE_APP = "bronze"
@@ -26,14 +27,14 @@ ROWS_PER_COMMIT = 1_000_000
 class FileLog(Protocol):
     """What bronze needs of the journal: records behind a place in the log, in log order."""
 
-    def records(self, after_seq: int = 0, type: str | None = None) -> Iterator[JournalRecord]:
-        """Records behind `after_seq`; with `type` those of one type."""
+    def records(self, after_seq: int = 0, type: str | tuple[str, ...] | None = None) -> Iterator[JournalRecord]:
+        """Records behind `after_seq`; with `type` those of one type, or of one of several."""
         ...
 
 
 @dataclass(frozen=True)
 class AcceptedFile:
-    """One journal record of the stream: its place and its Parquet parts."""
+    """One record of the stream, a file or a batch of events: its place and its Parquet parts."""
 
     seq: int
     n_rows: int
@@ -64,12 +65,15 @@ def append_bronze(
     for batch in _batches(_accepted_files(stream, journal, layout, after)):
         rows = _read_parts(batch, contract)
         audit(rows)
-        lake.append(table, rows, partition_by=["knowledge_date"], app=(BRONZE_APP, batch[-1].seq))
+        app = (BRONZE_APP, batch[-1].seq)
+        commit = lake.append(table, rows, partition_by=["knowledge_date"], app=app, app_from=after)
+        after = batch[-1].seq
+        compact_when_due(lake, commit)
     return lake.state(table)
 
 
 def _accepted_files(stream: str, journal: FileLog, layout: RootLayout, after_seq: int) -> Iterator[AcceptedFile]:
-    for record in journal.records(after_seq, FILE_ACCEPTED):
+    for record in journal.records(after_seq, PART_BEARING):
         if record.dataschema.partition("@")[0] != stream or record.seq is None:
             continue
         parts: list[dict[str, object]] = record.data["parts"]  # type: ignore[assignment]
@@ -92,14 +96,8 @@ def _batches(files: Iterable[AcceptedFile]) -> Iterator[list[AcceptedFile]]:
 
 
 def _read_parts(batch: list[AcceptedFile], contract: Contract) -> pl.DataFrame:
-    schema = contract.bronze_schema
-    paths = [path for file in batch for path in file.parts]
-    if not paths:
-        return pl.DataFrame(schema=schema)
-    frames = [
-        pl.read_parquet(path).select(pl.col(name).cast(dtype) for name, dtype in schema.items()) for path in paths
-    ]
-    rows = pl.concat(frames)
+    frames = [_read_part(path, file.seq, contract) for file in batch for path in file.parts]
+    rows = pl.concat([pl.DataFrame(schema=contract.bronze_schema), *frames])
     counted = sum(file.n_rows for file in batch)
     if rows.height != counted:
         raise BrokenPromise(
@@ -110,3 +108,12 @@ def _read_parts(batch: list[AcceptedFile], contract: Contract) -> pl.DataFrame:
             found=rows.height,
         )
     return rows
+
+
+def _read_part(path: Path, seq: int, contract: Contract) -> pl.DataFrame:
+    """The rows of a part, typed as bronze has them; which record lists it is only known outside of it."""
+    rows = pl.read_parquet(path).with_columns(pl.lit(seq).alias("journal_seq"))
+    # A column that the contract got since was never given.
+    absent = [pl.lit(None).alias(name) for name in contract.bronze_schema if name not in rows.columns]
+    rows = rows.with_columns(absent)
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in contract.bronze_schema.items())

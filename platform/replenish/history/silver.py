@@ -21,7 +21,9 @@ from replenish.history.cancelled_sales import match_cancellations
 from replenish.history.ledger import EVENT_MONTH, build_ledger, first_versions, silver_columns
 from replenish.history.reposting import Change, compare_postings, concerned_by, read_postings, read_records
 from replenish.history.stored_tables import fit_table
+from replenish.stores.delta_values import Filter
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
+from replenish.stores.lake_maintenance import compact_when_due
 
 SILVER_APP = "silver"
 """Delta app transaction of the silver tables; its version is the last journal seq inside."""
@@ -99,25 +101,38 @@ def update_silver(contract: Contract, dataset: Dataset, lake: DeltaLake, audit: 
     if not lake.has(bronze_table(contract.stream)):
         return total
     rule = cancellation_rule(dataset, contract.stream)
-    for first, last in _steps(lake, contract):
-        total = total.plus(_take_step(contract, rule, lake, audit, first, last))
+    # One version of bronze for the whole update: what is appended meanwhile is the next update's.
+    bronze = _Pinned(lake, bronze_table(contract.stream))
+    for first, last in _steps(lake, bronze, contract):
+        total = total.plus(_take_step(contract, rule, lake, bronze, audit, first, last))
+        compact_when_due(lake, total.commit)
     return total
+
+
+class _Pinned:
+    """A table as it is now: everything read through this is of one version, whatever is committed meanwhile."""
+
+    def __init__(self, lake: DeltaLake, table: str) -> None:
+        self._lake, self._table, self._version = lake, table, lake.version(table)
+
+    def scan(self) -> pl.LazyFrame:
+        """A lazy frame over the pinned version."""
+        return self._lake.scan(self._table, version=self._version)
+
+    def read(self, *filters: Filter) -> pl.DataFrame:
+        """Rows of the pinned version that pass the filters."""
+        return self._lake.read(self._table, version=self._version, filters=filters)
 
 
 def _partition(contract: Contract) -> list[str]:
     return [] if contract.is_reference else [EVENT_MONTH]
 
 
-def _steps(lake: DeltaLake, contract: Contract) -> Iterator[tuple[int, int]]:
+def _steps(lake: DeltaLake, bronze: _Pinned, contract: Contract) -> Iterator[tuple[int, int]]:
     """Spans (first, last] of journal seqs with about `ROWS_PER_STEP` rows each."""
     after = lake.app_version(silver_table(contract.stream), SILVER_APP) or 0
     sizes = (
-        lake.scan(bronze_table(contract.stream))
-        .filter(pl.col("journal_seq") > after)
-        .group_by("journal_seq")
-        .len()
-        .sort("journal_seq")
-        .collect()
+        bronze.scan().filter(pl.col("journal_seq") > after).group_by("journal_seq").len().sort("journal_seq").collect()
     )
     first, last, n_rows = after, after, 0
     for seq, size in sizes.iter_rows():
@@ -130,10 +145,17 @@ def _steps(lake: DeltaLake, contract: Contract) -> Iterator[tuple[int, int]]:
 
 
 def _take_step(
-    contract: Contract, rule: CancellationRule | None, lake: DeltaLake, audit: Audit, first: int, last: int
+    contract: Contract,
+    rule: CancellationRule | None,
+    lake: DeltaLake,
+    pinned_bronze: _Pinned,
+    audit: Audit,
+    first: int,
+    last: int,
 ) -> SilverUpdate:
     """One commit: everything that the bronze rows of seqs (first, last] change."""
-    bronze = lake.scan(bronze_table(contract.stream)).drop(_STAYS_IN_BRONZE).filter(pl.col("journal_seq") <= last)
+    silver = _Pinned(lake, silver_table(contract.stream))
+    bronze = pinned_bronze.scan().drop(_STAYS_IN_BRONZE).filter(pl.col("journal_seq") <= last)
     new = bronze.filter(pl.col("journal_seq") > first).collect()
     concerned = concerned_by(new, bronze, contract, rule)
     records = read_records(bronze, contract, concerned, rule)
@@ -142,14 +164,14 @@ def _take_step(
     if rule is not None and concerned.groups is not None:
         fared = match_cancellations(records.groups, concerned.groups, contract, rule)
         after = pl.concat([after, fared.postings])
-    before = read_postings(lake.scan(silver_table(contract.stream)), contract, concerned, rule)
+    before = read_postings(silver.scan(), contract, concerned, rule)
     change = compare_postings(before, after)
     fresh = first_versions(concerned.fresh, contract)
     counts: dict[str, int] = {}
     if fared is not None:
         counts = _count_outcomes(fared.outcomes.filter(pl.col("journal_seq") > first))
         _write_counts(contract.stream, counts, lake, last)
-    commit, n_months = _commit(contract, lake, audit, fresh, change, last)
+    commit, n_months = _commit(contract, lake, silver, audit, fresh, change, (first, last))
     return SilverUpdate(
         commit,
         new_versions=new.filter(~pl.col("is_retraction") & ~pl.col("is_cancellation")).height,
@@ -161,23 +183,31 @@ def _take_step(
 
 
 def _commit(
-    contract: Contract, lake: DeltaLake, audit: Audit, fresh: pl.DataFrame, change: Change, last: int
+    contract: Contract,
+    lake: DeltaLake,
+    silver: _Pinned,
+    audit: Audit,
+    fresh: pl.DataFrame,
+    change: Change,
+    span: tuple[int, int],
 ) -> tuple[TableCommit, int]:
     """Append, or replace the months in which postings have to go; also the number of months written anew."""
+    first, last = span
     table, app = silver_table(contract.stream), (SILVER_APP, last)
     added = pl.concat([fresh, change.added])
     if change.removed.is_empty():
         audit(added)
-        return lake.append(table, added, partition_by=_partition(contract), app=app), 0
+        return lake.append(table, added, partition_by=_partition(contract), app=app, app_from=first), 0
     if contract.is_reference:
-        rows = pl.concat([change.without_removed(lake.read(table)), added])
+        rows = pl.concat([change.without_removed(silver.read()), added])
         audit(rows)
-        return lake.overwrite(table, rows, app=app), 1
+        return lake.overwrite(table, rows, app=app, app_from=first), 1
     months = sorted({*added[EVENT_MONTH].unique(), *change.removed[EVENT_MONTH].unique()})
-    kept = change.without_removed(lake.read(table, filters=[(EVENT_MONTH, "in", months)]))
+    kept = change.without_removed(silver.read((EVENT_MONTH, "in", months)))
     rows = pl.concat([kept, added])
     audit(rows)
-    return lake.replace_partitions(table, rows, column=EVENT_MONTH, values=months, app=app), len(months)
+    commit = lake.replace_partitions(table, rows, column=EVENT_MONTH, values=months, app=app, app_from=first)
+    return commit, len(months)
 
 
 def _write_counts(stream: str, counts: dict[str, int], lake: DeltaLake, last: int) -> None:

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
+from replenish.stores.failpoints import failpoint
+
 MAX_WAITING = 16
 """Files forced at a time: a disk takes many waiting requests in one go, and a history load writes a file per day."""
 
@@ -28,25 +30,29 @@ def fsync_path(path: Path) -> None:
 def fsync_commit(table: Path, versions: Iterable[int], *, below: Path) -> None:
     """Force the commits `versions` of the Delta table in folder `table` to disk.
 
-    Data files first, then their folders, then the log entries with any checkpoint, then the folders up to `below`,
-    whose entries are new when the table is.
+    Data files first, then their folders, then the log entries, then the folders up to `below`, whose entries are new
+    when the table is.
     """
     log = table / "_delta_log"
     entries = [log / f"{version:020}.json" for version in versions]
     data = [table / unquote(path) for entry in entries for path in _added_paths(entry)]
-    with ThreadPoolExecutor(MAX_WAITING) as waiting:
-        list(waiting.map(fsync_path, data))
-        list(waiting.map(fsync_path, sorted({path.parent for path in data} - {table})))
-    for entry in entries:
-        for path in sorted(log.glob(f"{entry.stem}.*")):
-            fsync_path(path)
-    pointer = log / "_last_checkpoint"
-    if pointer.exists():
-        fsync_path(pointer)
+    _fsync_all(data)
+    _fsync_all(sorted({path.parent for path in data} - {table}))
+    failpoint("lake.data_synced")
+    _fsync_all(entries)
+    failpoint("lake.log_synced")
     folder = log
     while folder != below.parent:
         fsync_path(folder)
         folder = folder.parent
+
+
+def _fsync_all(paths: list[Path]) -> None:
+    if len(paths) == 1:
+        fsync_path(paths[0])
+    elif paths:
+        with ThreadPoolExecutor(min(MAX_WAITING, len(paths))) as waiting:
+            list(waiting.map(fsync_path, paths))
 
 
 def _added_paths(entry: Path) -> list[str]:

@@ -2,47 +2,55 @@
 
 deltalake never calls fsync, so a commit is only reported here after a barrier has forced data files, commit log and
 their folders to disk. A consumer's offset travels inside the commit as an app transaction: a commit whose offset the
-table already holds writes nothing. One writer per table.
+table already holds writes nothing. One writer per table, held by a lock of the kernel.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, WriterProperties
-from deltalake import write_deltalake as _write_delta
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import DeltaTable
 
 from replenish.errors import StoreError, TableMissing, WriteConflict
-from replenish.stores.durable import fsync_commit
+from replenish.stores.delta_values import Filter, filter_expr, partition_predicate, storable
+from replenish.stores.lake_commit import (
+    AppTransaction,
+    CommitRequest,
+    force_to_disk,
+    frame_metadata,
+    is_inside,
+    write_frame,
+)
+from replenish.stores.lake_fence import refuse_fenced
+from replenish.stores.lake_log import (
+    CHECKPOINT_EVERY,
+    checkpoint_is_due,
+    entry_path,
+    has_log,
+    shelve_log,
+    unshelve_version,
+    write_checkpoint,
+)
+from replenish.stores.layout import RootLayout
+from replenish.stores.locks import hold
 
 Audit = Callable[[pl.DataFrame], None]
 """Called on a frame before it is committed; raising `AuditFailed` means that nothing is written."""
 
-AppTransaction = tuple[str, int]
-"""Consumer and the offset up to which its input is inside the table."""
-
-Filter = tuple[str, str, Any]
-"""(column, operator, value): operators == != < <= > >= in; all filters of a list must hold."""
+WAIT_FOR_WRITER_SECONDS = 20.0
+"""A commit of a million rows takes a few seconds: whoever holds a table longer is not about to finish."""
 
 _TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*")
-_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_OPERATORS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
-    "==": lambda column, value: column == value,
-    "!=": lambda column, value: column != value,
-    "<": lambda column, value: column < value,
-    "<=": lambda column, value: column <= value,
-    ">": lambda column, value: column > value,
-    ">=": lambda column, value: column >= value,
-    "in": lambda column, value: column.is_in(list(value)),
-}
+_LOG = logging.getLogger(__name__)
 
 
 def accept_all(frame: pl.DataFrame) -> None:
@@ -58,46 +66,18 @@ class TableCommit:
     n_rows: int
 
 
-def partition_predicate(column: str, values: Iterable[int | date]) -> str:
-    """The only place where a Delta predicate is made; from integers and dates alone, so nothing can be smuggled in.
-
-    >>> partition_predicate("event_month", [202402, 202401])
-    'event_month IN (202401, 202402)'
-    """
-    if not _COLUMN_NAME.fullmatch(column):
-        raise StoreError("not a column name", column=column)
-    literals = [_literal(value) for value in sorted(set(values))]  # type: ignore[type-var]
-    if not literals:
-        raise StoreError("a partition predicate needs a value", column=column)
-    return "".join([column, " IN (", ", ".join(literals), ")"])
-
-
-def _literal(value: int | date) -> str:
-    if type(value) is int:
-        return str(value)
-    if type(value) is date:
-        return "".join(["DATE '", value.isoformat(), "'"])
-    raise StoreError("a partition is an integer or a date", value=repr(value))
-
-
-def storable(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame in types that Delta has: unsigned integers widen, categories become text, times microseconds."""
-    casts: list[pl.Expr] = []
-    for name, dtype in frame.schema.items():
-        if dtype.is_unsigned_integer():
-            casts.append(pl.col(name).cast(pl.Int64))
-        elif isinstance(dtype, pl.Categorical | pl.Enum | pl.Null):
-            casts.append(pl.col(name).cast(pl.String))
-        elif isinstance(dtype, pl.Datetime) and dtype.time_unit != "us":
-            casts.append(pl.col(name).dt.cast_time_unit("us"))
-    return frame.with_columns(casts) if casts else frame
-
-
 class DeltaLake:
-    """Delta tables below `root`; a table's name is its path, such as `silver/sales`."""
+    """Delta tables below `root`; a table's name is its path, such as `silver/sales`.
+
+    Args:
+        root: Folder of the lake, in the root of its deployment: locks and fence lie beside it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._deployment = RootLayout(root.parent)
+        self._on_disk: dict[str, int] = {}
+        """Newest version per table that this object has forced to disk."""
 
     def path(self, table: str) -> Path:
         """Folder of a table, whether or not it exists."""
@@ -107,7 +87,12 @@ class DeltaLake:
 
     def has(self, table: str) -> bool:
         """Whether the table exists, with or without rows."""
-        return DeltaTable.is_deltatable(str(self.path(table)))
+        return has_log(self.path(table))
+
+    def table_names(self) -> list[str]:
+        """Names of all tables, sorted."""
+        logs = self.root.glob("**/_delta_log")
+        return sorted(name for log in logs if self.has(name := log.parent.relative_to(self.root).as_posix()))
 
     def version(self, table: str) -> int | None:
         """Newest version of the table; None where there is none."""
@@ -125,6 +110,10 @@ class DeltaLake:
     def row_count(self, table: str) -> int:
         """Rows in the newest version, from the commit log alone."""
         return self._open(table).count()
+
+    def file_paths(self, table: str, *, version: int | None = None) -> list[str]:
+        """Data files of one version, relative to the table's folder, as the log names them."""
+        return [str(path) for path in pl.DataFrame(self._open(table, version).get_add_actions())["path"]]
 
     def schema(self, table: str) -> dict[str, pl.DataType]:
         """Column names and types of the newest version."""
@@ -144,18 +133,28 @@ class DeltaLake:
     ) -> pl.DataFrame:
         """Rows of one version that pass all filters, in no promised order."""
         rows = self.scan(table, version=version)
-        for column, operator, value in filters or ():
-            rows = rows.filter(_OPERATORS[operator](pl.col(column), value))
+        for condition in filters or ():
+            rows = rows.filter(filter_expr(condition))
         return (rows.select(columns) if columns is not None else rows).collect()
 
     def append(
-        self, table: str, frame: pl.DataFrame, *, partition_by: Sequence[str] = (), app: AppTransaction | None = None
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        *,
+        partition_by: Sequence[str] = (),
+        app: AppTransaction | None = None,
+        app_from: int | None = None,
     ) -> TableCommit:
-        """Add rows, creating the table when it is new; columns the table lacks are added to it."""
-        data = storable(frame)
-        is_wider = self.has(table) and not set(data.columns) <= set(self.schema(table))
-        how = {"schema_mode": "merge"} if is_wider else {}
-        return self._commit(table, data, app, mode="append", partition_by=list(partition_by) or None, **how)
+        """Add rows, creating the table when it is new; columns the table lacks are added to it.
+
+        Args:
+            app: Consumer and offset that the rows bring the table to; where it is there already, nothing is written.
+            app_from: Offset the rows were read after. WriteConflict where the table has moved on since.
+        """
+        return self._commit(
+            table, storable(frame), app, app_from, mode="append", partition_by=list(partition_by) or None
+        )
 
     def overwrite(
         self,
@@ -164,12 +163,12 @@ class DeltaLake:
         *,
         partition_by: Sequence[str] = (),
         app: AppTransaction | None = None,
+        app_from: int | None = None,
     ) -> TableCommit:
         """Replace all rows and the schema; older versions stay readable. A batch reader is streamed, never held."""
         data = storable(frame) if isinstance(frame, pl.DataFrame) else frame
-        return self._commit(
-            table, data, app, mode="overwrite", schema_mode="overwrite", partition_by=list(partition_by)
-        )
+        how = {"mode": "overwrite", "schema_mode": "overwrite", "partition_by": list(partition_by)}
+        return self._commit(table, data, app, app_from, **how)
 
     def replace_partitions(
         self,
@@ -179,55 +178,97 @@ class DeltaLake:
         column: str,
         values: Sequence[int | date],
         app: AppTransaction | None = None,
+        app_from: int | None = None,
     ) -> TableCommit:
         """Replace exactly the partitions `values` of `column` by the rows of `frame`, which must all lie in them."""
         predicate = partition_predicate(column, values)
         if not self.has(table):
-            return self.append(table, frame, partition_by=[column], app=app)
-        return self._commit(table, storable(frame), app, mode="overwrite", predicate=predicate)
+            return self.append(table, frame, partition_by=[column], app=app, app_from=app_from)
+        return self._commit(table, storable(frame), app, app_from, mode="overwrite", predicate=predicate)
+
+    @contextmanager
+    def writing(self, table: str, purpose: str = "write the table") -> Iterator[DeltaTable | None]:
+        """Hold the table's lock as its only writer; gives the newest table, None where there is none.
+
+        Raises:
+            AlreadyRunning: Another writer did not finish in time.
+            Fenced: Another root was promoted.
+        """
+        lock = (
+            self._deployment.locks / f"lake-{self.path(table).relative_to(self.root).as_posix().replace('/', '.')}.lock"
+        )
+        with hold(lock, f"{purpose} {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS):
+            refuse_fenced(self._deployment)
+            yield self._open(table) if self.has(table) else None
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable:
-        if not self.has(table):
+        folder = self.path(table)
+        if not has_log(folder):
             raise TableMissing("the lake has no such table", table=table)
-        return DeltaTable(str(self.path(table)), version=version)
+        if version is not None and not entry_path(folder, version).exists():
+            unshelve_version(folder, version)
+        return DeltaTable(str(folder), version=version)
 
     def _commit(
-        self, table: str, data: pl.DataFrame | pa.RecordBatchReader, app: AppTransaction | None, **how: object
+        self,
+        table: str,
+        data: pl.DataFrame | pa.RecordBatchReader,
+        app: AppTransaction | None,
+        app_from: int | None,
+        **how: Any,
     ) -> TableCommit:
         """One Delta commit, on disk when it returns; nothing is written where `app` is already inside."""
-        path = self.path(table)
-        before = self._open(table) if self.has(table) else None
-        if before is not None and app is not None and _is_inside(before, app):
-            return TableCommit(table, before.version(), before.count())
-        first_new = 0 if before is None else before.version() + 1
-        path.mkdir(parents=True, exist_ok=True)
-        transactions = [Transaction(*app)] if app is not None else None
-        try:
-            _write_delta(
-                before if before is not None else str(path),
-                data,
-                commit_properties=CommitProperties(app_transactions=transactions),
-                # Old versions stay readable: manifests pin them.
-                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
-                # A history load opens a file per day at once: zstd took twice the time and half as much memory again.
-                writer_properties=WriterProperties(compression="SNAPPY"),
-                **cast("dict[str, Any]", how),
-            )
-        except (DeltaError, OSError) as fault:
-            self._resolve(table, app, fault)
-        after = DeltaTable(str(path))
-        fsync_commit(path, range(first_new, after.version() + 1), below=self.root)
+        metadata = frame_metadata(data, app, app_from) if isinstance(data, pl.DataFrame) else {}
+        request = CommitRequest(table, self.path(table), self.root, app, app_from, metadata)
+        with self.writing(table) as before:
+            if before is not None and app is not None and is_inside(before, app):
+                self.make_durable(request, before.version())
+                return TableCommit(table, before.version(), before.count())
+            if before is not None:
+                _refuse_moved(before, app, app_from, table)
+                how |= _wider(before, data, how)
+            after = write_frame(request, before, data, **how)
+            self.make_durable(request, after.version())
+            self.tidy_log(table, after.version())
         return TableCommit(table, after.version(), after.count())
 
-    def _resolve(self, table: str, app: AppTransaction | None, fault: Exception) -> None:
-        """A failed write has an unknown outcome: only the reopened table knows whether it is inside."""
-        if app is not None and self.has(table) and _is_inside(self._open(table), app):
+    def make_durable(self, request: CommitRequest, version: int) -> None:
+        """Force what this object has not forced yet, up to `version`, to disk; the caller holds the table's lock.
+
+        A writer that died left at most one commit that is not on disk, the newest; so the commit before ours is forced
+        too, unless it is known to be.
+        """
+        known = self._on_disk.get(request.table)
+        first = max(version - 1, 0) if known is None or known > version else known + 1
+        first = next((v for v in range(first, version + 1) if entry_path(request.folder, v).exists()), version)
+        force_to_disk(request, first, version, is_new=known is None)
+        self._on_disk[request.table] = version
+
+    def tidy_log(self, table: str, version: int) -> None:
+        """Write a checkpoint where one is due and shelve old entries; a failure is reported, the commits stand."""
+        folder = self.path(table)
+        if not checkpoint_is_due(folder, version):
             return
-        if isinstance(fault, CommitFailedError):
-            raise WriteConflict("another writer moved the table on", table=table, cause=fault) from fault
-        raise StoreError("the table could not be written", table=table, cause=fault) from fault
+        try:
+            checkpoint = write_checkpoint(folder)
+            if (checkpoint // CHECKPOINT_EVERY) % 5 == 0:
+                shelve_log(folder, checkpoint)
+        except (StoreError, OSError) as fault:
+            _LOG.warning("table %s: its log could not be tidied, its commits stand: %s", table, fault)
 
 
-def _is_inside(table: DeltaTable, app: AppTransaction) -> bool:
-    known = table.transaction_version(app[0])
-    return known is not None and known >= app[1]
+def _refuse_moved(before: DeltaTable, app: AppTransaction | None, app_from: int | None, table: str) -> None:
+    """Refuse rows that were made after another offset than the table's."""
+    if app is None or app_from is None:
+        return
+    found = before.transaction_version(app[0])
+    if (found or 0) != app_from:
+        raise WriteConflict("another writer moved the table on", table=table, read_after=app_from, found=found)
+
+
+def _wider(before: DeltaTable, data: pl.DataFrame | pa.RecordBatchReader, how: dict[str, Any]) -> dict[str, str]:
+    """The schema mode of an append whose frame has columns that the table lacks."""
+    if how["mode"] != "append" or not isinstance(data, pl.DataFrame):
+        return {}
+    known = {field.name for field in before.schema().fields}
+    return {} if set(data.columns) <= known else {"schema_mode": "merge"}

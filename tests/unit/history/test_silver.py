@@ -39,6 +39,9 @@ class MemoryLake(DeltaLake):
     def has(self, table):
         return table in self.tables
 
+    def version(self, table):
+        return 0 if self.has(table) else None
+
     def app_version(self, table, app_id):
         return self.offsets.get((table, app_id))
 
@@ -48,10 +51,10 @@ class MemoryLake(DeltaLake):
     def scan(self, table, *, version=None):
         return self.tables[table].lazy()
 
-    def append(self, table, frame, *, partition_by=(), app=None):
+    def append(self, table, frame, *, partition_by=(), app=None, app_from=None):
         return self._keep(table, pl.concat([self.tables[table], frame]) if self.has(table) else frame, app)
 
-    def replace_partitions(self, table, frame, *, column, values, app=None):
+    def replace_partitions(self, table, frame, *, column, values, app=None, app_from=None):
         assert frame[column].is_in(list(values)).all()
         kept = self.tables[table].filter(~pl.col(column).is_in(list(values)))
         return self._keep(table, pl.concat([kept, frame]), app)

@@ -10,7 +10,8 @@ import pytest
 
 from replenish.errors import StoreError, TableMissing, WriteConflict
 from replenish.stores import durable
-from replenish.stores.lake import DeltaLake, TableCommit, partition_predicate, storable
+from replenish.stores.delta_values import partition_predicate, storable
+from replenish.stores.lake import DeltaLake, TableCommit
 
 ROWS = pl.DataFrame(
     {
