@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time
 from pathlib import Path
 
+import apsw
 import polars as pl
 from deltalake import DeltaTable
 
@@ -82,9 +83,9 @@ def digests(deployment: Deployment) -> dict[str, str]:
     return {table: table_digest(deployment.lake.read(table), []) for table in ("bronze/sales", "silver/sales")}
 
 
-def files_below(root: Path) -> set[tuple[str, int]]:
-    """Inode and size of every file that is data: what was there before damage has to be there after mending."""
-    return {(str(p.stat().st_ino), p.stat().st_size) for p in root.rglob("*") if p.is_file()}
+def files_below(root: Path) -> set[int]:
+    """Inodes of all files: what was there before mending has to be there after it, under whatever name."""
+    return {path.stat().st_ino for path in root.rglob("*") if path.is_file()}
 
 
 def newest_commit(folder: Path) -> Path:
@@ -150,3 +151,44 @@ LAKE_DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "one bit of a data file flipped": ("altered_file", lambda t: flip_bit(a_data_file(t))),
 }
 """The twelve kinds for a table: what the doctor calls it, and how it is done."""
+
+
+def _one_row(root: Path, statement: str) -> None:
+    """Change the journal as nobody may: past its own code, and leave one file without a WAL."""
+    connection = apsw.Connection(str(root / "journal.sqlite"))
+    connection.execute("pragma foreign_keys=off")
+    connection.execute(statement)
+    connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
+
+
+def _flip_in_journal(root: Path) -> None:
+    """One bit in the body of each file's record, found by what it says; stale copies in free space flip along."""
+    _one_row(root, "select 1")
+    path = root / "journal.sqlite"
+    path.write_bytes(path.read_bytes().replace(b'"offered":4', b'"offesed":4'))
+
+
+JOURNAL_DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "journal gone": ("journal_missing", lambda root: (root / "journal.sqlite").unlink()),
+    "journal cut off": ("journal_unreadable", lambda root: _truncate(root / "journal.sqlite", 0.5)),
+    "header of the journal overwritten": (
+        "journal_unreadable",
+        lambda root: (root / "journal.sqlite").write_bytes(b"\0" * 100 + (root / "journal.sqlite").read_bytes()[100:]),
+    ),
+    "a record of the journal altered": (
+        "journal_chain",
+        lambda root: _one_row(root, "update records set subject = 'x' where seq = 3"),
+    ),
+    "a dead letter altered": (
+        "journal_chain",
+        lambda root: _one_row(root, "update dead_letters set raw = '' where nr = 2"),
+    ),
+    "a record deleted": ("journal_gap", lambda root: _one_row(root, "delete from records where seq = 2")),
+    "a bit flipped in the journal": ("journal_chain", _flip_in_journal),
+    "an older epoch behind a newer": (
+        "journal_epoch",
+        lambda root: _one_row(root, "update records set epoch = 2 where seq = 2"),
+    ),
+}
+"""Damage of the journal; a standby has every entry."""

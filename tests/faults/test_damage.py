@@ -8,11 +8,22 @@ from pathlib import Path
 import pytest
 
 from replenish.cli.deployment import Deployment
-from replenish.cli.mend_lake import LakeMender, examine_lake
-from replenish.stores.doctor.quarantine import Quarantine
+from replenish.cli.doctor_visit import Depth, DoctorReport, DoctorTools, pay_visit, require_sound_journal
+from replenish.cli.mend_lake import examine_lake
+from replenish.cli.rebuild import rebuild_root
+from replenish.errors import DamagedLog
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
-from tests.faults.damaged_world import LAKE_DAMAGES, SALES, build_world, digests, files_below
+from tests.faults.damaged_world import (
+    JOURNAL_DAMAGES,
+    LAKE_DAMAGES,
+    NOW,
+    SALES,
+    build_world,
+    digests,
+    files_below,
+    flip_bit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +46,84 @@ def no_gold() -> None:
     raise AssertionError("this world has no gold")
 
 
+def visit(world: Deployment, *helpers: Path, repair: bool = True, depth: Depth = "full") -> DoctorReport:
+    tools = DoctorTools(no_gold, None, helpers)
+    return pay_visit(world, tools, depth=depth, is_repairing=repair, now=NOW)
+
+
 @pytest.mark.parametrize("table", ["bronze/sales", "silver/sales"])
 @pytest.mark.parametrize("damage", LAKE_DAMAGES)
 def test_a_damaged_table_is_found_and_made_whole(sound: Deployment, world: Deployment, table: str, damage: str) -> None:
     kind, inflict = LAKE_DAMAGES[damage]
     inflict(world.layout.lake / table)
     before = files_below(world.layout.root)
-    findings = examine_lake(world, with_digests=True)
-    assert kind in {finding.kind for finding in findings if finding.subject == table}
-    quarantine = Quarantine(world.layout.root, world.layout.quarantine, "visit")
-    treatments = LakeMender(world, quarantine, no_gold).mend(findings)
-    assert [t.advice for t in treatments if not t.is_mended] == []
-    assert examine_lake(world, with_digests=True) == []
+    assert kind in kinds(visit(world, repair=False), table)
+    report = visit(world)
+    assert (report.exit_code, report.needs_person) == (1, 0), report.treatments
+    assert visit(world).exit_code == 0
     assert digests(world) == digests(sound)
-    assert {inode for inode, _ in before} <= {inode for inode, _ in files_below(world.layout.root)}
+    assert before <= files_below(world.layout.root)
+
+
+def kinds(report: DoctorReport, subject: str) -> set[str]:
+    return {t.finding.kind for t in report.treatments if t.finding.subject == subject}
+
+
+@pytest.mark.parametrize("damage", JOURNAL_DAMAGES)
+def test_a_damaged_journal_stops_the_doors_and_is_restored_from_the_standby(
+    sound: Deployment, world: Deployment, damage: str
+) -> None:
+    kind, inflict = JOURNAL_DAMAGES[damage]
+    inflict(world.layout.root)
+    before = files_below(world.layout.root)
+    assert kinds(visit(world, repair=False), "journal") == {kind}
+    report = visit(world, sound.layout.root)
+    assert report.needs_person == 0, report.treatments
+    assert visit(world).exit_code == 0
+    assert world.journal.head() == sound.journal.head()
+    assert digests(world) == digests(sound)
+    assert before <= files_below(world.layout.root)
+
+
+def test_what_no_copy_holds_is_named_with_its_places(world: Deployment) -> None:
+    JOURNAL_DAMAGES["a record deleted"][1](world.layout.root)
+    report = visit(world)
+    assert report.exit_code == 2
+    advice = report.treatments[0].advice
+    assert "entries 2-2 could not be recovered" in advice
+    assert "entries 3-6 are readable" in advice
+
+
+def test_a_door_does_not_start_on_a_damaged_journal(world: Deployment) -> None:
+    require_sound_journal(world.layout)
+    JOURNAL_DAMAGES["journal cut off"][1](world.layout.root)
+    with pytest.raises(DamagedLog, match="replenish doctor"):
+        require_sound_journal(world.layout)
+
+
+@pytest.mark.parametrize("how", ["gone", "flipped"])
+def test_an_archived_file_comes_back_from_the_drop_folder(world: Deployment, how: str) -> None:
+    path = next(p for p in sorted(world.layout.archive.rglob("*")) if p.is_file())
+    path.unlink() if how == "gone" else flip_bit(path)
+    report = visit(world)
+    assert (report.exit_code, kinds(report, "archive")) == (
+        1,
+        {"archive_missing" if how == "gone" else "archive_altered"},
+    )
+    assert visit(world).exit_code == 0
+
+
+def test_an_archived_file_without_any_copy_needs_a_person(world: Deployment) -> None:
+    for path in world.layout.drop.iterdir():
+        path.unlink()
+    next(p for p in sorted(world.layout.archive.rglob("*")) if p.is_file()).unlink()
+    report = visit(world)
+    assert report.exit_code == 2
+    assert "ask the sender" in report.treatments[0].advice
+
+
+def test_a_rebuild_gives_the_same_digests(sound: Deployment, world: Deployment) -> None:
+    report = rebuild_root(world, is_from_raw=False, progress=lambda _: None)
+    assert (report.differs, report.grown) == ((), ())
+    assert report.digests == digests(sound)
+    assert (report.quarantine / "lake" / "bronze" / "sales").is_dir()

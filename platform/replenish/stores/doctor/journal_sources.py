@@ -1,0 +1,108 @@
+"""Where entries of a damaged log can still be had: the damaged file itself, row by row, and other journals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import apsw
+
+from replenish.stores.doctor.reading import try_to_read
+from replenish.stores.journal_chain import LetterRow, LogRow
+
+PAGE_ENTRIES = 500
+MAX_EMPTY_PAGES = 40
+"""Pages in a row without a readable entry after which a file is taken to hold no more."""
+
+_ROWS = (
+    "select seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest, chain"
+    " from records where seq >= ?1 and seq <= ?2 order by seq"
+)
+_LETTERS = (
+    "select nr, seq, feed_id, file, row_nr, reason, field, rule, raw from dead_letters"
+    " where seq >= ?1 and seq <= ?2 order by seq, nr"
+)
+
+
+class LogEntry(NamedTuple):
+    """A record with its dead letters, not yet verified."""
+
+    row: LogRow
+    letters: tuple[LetterRow, ...]
+
+
+class LogSource(Protocol):
+    """Something that may hold entries of the log."""
+
+    name: str
+
+    def entry(self, seq: int) -> LogEntry | None:
+        """The entry at a place; None where it is not there or cannot be read."""
+        ...
+
+    def last_seq(self) -> int:
+        """The last place it may have an entry of; 0 where it has none."""
+        ...
+
+
+class JournalFileSource:
+    """Entries of a journal file, sound or damaged: what cannot be read is skipped, never guessed."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._path = path
+        self._connection, _ = try_to_read(self._open)
+        self._page: dict[int, LogEntry] = {}
+        self._page_nr = -1
+
+    def entry(self, seq: int) -> LogEntry | None:
+        """The entry at a place; a page of neighbours is read along."""
+        if seq // PAGE_ENTRIES != self._page_nr:
+            self._page_nr = seq // PAGE_ENTRIES
+            first = self._page_nr * PAGE_ENTRIES
+            self._page = self._read(first, first + PAGE_ENTRIES - 1)
+        return self._page.get(seq)
+
+    def last_seq(self) -> int:
+        """The last place; found by looking where the file cannot say."""
+        if self._connection is None:
+            return 0
+        rows, _ = try_to_read(lambda: self._select("select coalesce(max(seq), 0) from records", ()))
+        if rows:
+            return int(rows[0][0])
+        last, n_empty, nr = 0, 0, 0
+        while n_empty < MAX_EMPTY_PAGES:
+            self.entry(nr * PAGE_ENTRIES)
+            last, n_empty = (max(self._page), 0) if self._page else (last, n_empty + 1)
+            nr += 1
+        return last
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(30_000)
+        return connection
+
+    def _read(self, first: int, last: int) -> dict[int, LogEntry]:
+        if self._connection is None:
+            return {}
+        rows, _ = try_to_read(lambda: self._select(_ROWS, (first, last)))
+        if rows is None:
+            if first == last:
+                return {}
+            # Somewhere in here is a bad page: by halves, so that its neighbours are not lost with it.
+            middle = (first + last) // 2
+            return self._read(first, middle) | self._read(middle + 1, last)
+        letters, _ = try_to_read(lambda: self._select(_LETTERS, (first, last)))
+        by_seq: dict[int, list[LetterRow]] = {}
+        for letter in letters or ():
+            by_seq.setdefault(letter[1], []).append(LetterRow._make(letter))
+        entries = (LogRow._make(row) for row in rows)
+        return {row.seq: LogEntry(row, tuple(by_seq.get(row.seq, ()))) for row in entries}
+
+    def _select(self, sql: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
+        return [] if self._connection is None else list(self._connection.execute(sql, values))
