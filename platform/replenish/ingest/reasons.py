@@ -45,6 +45,8 @@ _EVENTS = {
     UNKNOWN_FEED: "no feed of this id takes single events",
     "unknown_stream": "no contract declares this stream",
     ID_CONFLICT: "the id was used before, by an event that says something else",
+    "toast_unknown": "an update left out a large value that it did not change, and the log does not have it either",
+    "unsupported_operation": "a change record of a kind that names no row to change",
     "schema_drift": "the source's table or message schema no longer fits the feed",
 }
 _FACTS = {

@@ -104,7 +104,8 @@ class ChangeReader:
         if shape is None or shape.missing or (shape.unidentified and change.kind != "I"):
             self._refuse(event_id, change, shape)
             return
-        new, old = change.new, change.old
+        new = None if change.new is None else shape.read(change.new)
+        old = None if change.old is None else shape.read(change.old)
         if new is None:
             self._remove(shape, event_id, old or [], is_key=change.is_old_key)
             return

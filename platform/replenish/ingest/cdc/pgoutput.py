@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from replenish.errors import SourceFault
 
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+TIMESTAMPTZ = 1184
+"""Type number, the same in every database."""
 _BEGIN = Struct(">QqI")
 _COMMIT = Struct(">BQQq")
 _RELATION = Struct(">I")
@@ -48,6 +50,8 @@ class Relation:
     columns: tuple[str, ...]
     identity_columns: tuple[str, ...]
     """Columns that old rows give: of identity `f` all of them."""
+    instant_places: tuple[int, ...] = ()
+    """Places of the columns of type `timestamptz`."""
 
     @property
     def name(self) -> str:
@@ -211,17 +215,19 @@ def _relation(message: bytes) -> Relation:
     table, place = _name(message, place)
     identity, count = chr(message[place]), _COUNT.unpack_from(message, place + 1)[0]
     place += 3
-    columns, identity_columns = [], []
-    for _ in range(count):
+    columns, identity_columns, instants = [], [], []
+    for nr in range(count):
         is_identity = message[place] & 1
         name, place = _name(message, place + 1)
-        _COLUMN.unpack_from(message, place)
+        if _COLUMN.unpack_from(message, place)[0] == TIMESTAMPTZ:
+            instants.append(nr)
         place += _COLUMN.size
         columns.append(name)
         if is_identity:
             identity_columns.append(name)
     # Of tables of the system catalog the schema is sent empty.
-    return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns), tuple(identity_columns))
+    told = tuple(identity_columns)
+    return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns), told, tuple(instants))
 
 
 def _name(message: bytes, place: int) -> tuple[str, int]:

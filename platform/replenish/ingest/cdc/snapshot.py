@@ -59,7 +59,9 @@ def take_snapshot(
                 n_rows += reading.journal(connection, journalling, known)
         journalling.wait()
         failpoint("cdc.snapshot_done")
-        maker.execute("select pg_copy_logical_replication_slot(%s, %s, false)", (temporary, settings.slot))
+        # A replication session takes no parameters.
+        copied = sql.SQL("select pg_copy_logical_replication_slot({}, {}, false)")
+        maker.execute(copied.format(sql.Literal(temporary), sql.Literal(settings.slot)))
     return n_rows
 
 
@@ -87,7 +89,7 @@ class _TableReading:
         self._bound, self._table, self._source = bound, table, source
         self._prefix = f"snapshot:{point}:{bound.table}:"
         self._known_at = known_at
-        relation = Relation(0, table.schema, table.table, "f", table.columns, table.columns)
+        relation = Relation(0, table.schema, table.table, "f", table.columns, table.columns, table.instant_places)
         self._shape = TableShape(bound, relation)
         self._suffix = self._shape.suffix("S", known_at.isoformat(), point)
         self._removed_suffix = self._shape.suffix("D", known_at.isoformat(), point)
@@ -95,8 +97,8 @@ class _TableReading:
     def journal(self, connection: psycopg.Connection, journalling: Journalling, known: KnownRows) -> int:
         """Send all rows, then take back those of `known` that are not among them."""
         n_rows, piece = 0, []
-        for row in self._rows(connection):
-            n_rows += 1
+        for cells in self._rows(connection):
+            n_rows, row = n_rows + 1, self._shape.read(cells)
             known.take(self._shape.key_of(row), None)
             body = self._shape.body(row, self._suffix)
             piece.append(self._event(key_digest(row), "upsert", body))

@@ -9,6 +9,7 @@ import psycopg
 
 from replenish.contracts.doors import PostgresSettings
 from replenish.errors import SourceFault
+from replenish.ingest.cdc.pgoutput import TIMESTAMPTZ
 from replenish.ingest.cdc.source_tables import BoundTable
 
 OLDEST_VERSION = 140_000
@@ -21,7 +22,8 @@ select t.schemaname, t.tablename, to_jsonb(t) -> 'attnames', to_jsonb(t) ->> 'ro
        array(select a.attname::text from pg_index i
              join pg_attribute a on a.attrelid = c.oid and a.attnum = any(i.indkey)
              where i.indrelid = c.oid
-               and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
+               and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end),
+       array(select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.atttypid = %s)
 from pg_publication_tables t
 join pg_namespace n on n.nspname = t.schemaname
 join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
@@ -42,6 +44,8 @@ class PublishedTable:
     is_partitioned: bool
     identity_columns: tuple[str, ...]
     """Columns whose old values updates and deletes tell."""
+    instant_places: tuple[int, ...]
+    """Places of the columns of type `timestamptz`."""
 
     @property
     def name(self) -> str:
@@ -52,13 +56,13 @@ class PublishedTable:
 def published_tables(connection: psycopg.Connection, publication: str) -> dict[str, PublishedTable]:
     """The publication's tables by `schema.table`; roots of partitioned tables where it publishes by root."""
     found = {}
-    for schema, table, names, row_filter, kind, identity, columns, key in connection.execute(
-        _PUBLISHED, (publication,)
-    ):
+    rows = connection.execute(_PUBLISHED, (TIMESTAMPTZ, publication))
+    for schema, table, names, row_filter, kind, identity, columns, key, instants in rows:
         # Before version 15 a publication has neither columns nor conditions of its own.
         published = tuple(columns) if names is None else tuple(name for name in columns if name in names)
         told = published if identity == "f" else tuple(key)
-        shown = PublishedTable(schema, table, published, row_filter, kind == "p", told)
+        places = tuple(nr for nr, name in enumerate(published) if name in instants)
+        shown = PublishedTable(schema, table, published, row_filter, kind == "p", told, places)
         found[shown.name] = shown
     return found
 

@@ -107,6 +107,15 @@ class TableShape:
         places = [relation.columns.index(name) for name in key if name in relation.columns]
         self.key_of: Callable[[Sequence[Cell]], Any] = _key_reader(places)
 
+    def read(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells with every instant's offset in full: PostgreSQL writes +00, which not every reader takes."""
+        read = list(cells)
+        for place in self.relation.instant_places:
+            cell = read[place]
+            if isinstance(cell, str) and cell.endswith("+00"):
+                read[place] = cell + ":00"
+        return read
+
     def suffix(self, op: str, commit_time: str, lsn: str) -> bytes:
         """The reserved fields and the closing brace, to put behind a body's columns."""
         values = {"__op": op, "__table": self.bound.table, "__commit_time": commit_time, "__lsn": lsn}
@@ -114,7 +123,7 @@ class TableShape:
         return b"," + _encode(told)[1:]
 
     def body(self, cells: Sequence[Cell], suffix: bytes) -> bytes:
-        """The row as a JSON object of text and null, in the source's column order.
+        """The row as a JSON object of text and null, in the source's column order; texts are PostgreSQL's own.
 
         Raises:
             ValueNotSent: A cell is UNCHANGED.
