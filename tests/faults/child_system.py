@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from tests.faults.oracle import Oracle
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PHASE_SECONDS = 120
-KILLED = -signal.SIGKILL
+_LISTENING = re.compile(r"listening on https?://([\d.]+):(\d+)")
 
 
 class Arm(NamedTuple):
@@ -120,6 +122,17 @@ class ChildSystem:
         while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
 
+    def address_of(self, process: subprocess.Popen) -> tuple[str, int] | None:
+        """Where a server that was just started listens; None where it died before it said so."""
+        deadline = time.monotonic() + PHASE_SECONDS
+        while time.monotonic() < deadline:
+            if match := _LISTENING.search(self._log().read_text(errors="replace")):
+                return match[1], int(match[2])
+            if process.poll() is not None:
+                return None
+            time.sleep(0.005)
+        raise AssertionError("the server said nothing")
+
     def environment(self, arm: Arm | None) -> dict[str, str]:
         """The environment of a child: few threads, and the armed failpoint."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("REPLENISH_")}
@@ -148,6 +161,18 @@ def stopping(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
         if process.poll() is None:
             process.kill()
         process.wait(30)
+
+
+@contextmanager
+def killed_at(system: ChildSystem, process: subprocess.Popen, arm: Arm | None) -> Iterator[None]:
+    """Kill a running server at the instant the trial names, while the block talks to it."""
+    if arm is None or arm.instant is None:
+        yield
+        return
+    timer = threading.Thread(target=system.finish, args=(process, arm), daemon=True)
+    timer.start()
+    yield
+    timer.join(PHASE_SECONDS)
 
 
 def random_instant(seed: int, seconds: float) -> Arm:

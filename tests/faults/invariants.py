@@ -25,7 +25,7 @@ from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 
 from tests.faults.oracle import Ack, read_acks
-from tests.faults.world import STREAM, World
+from tests.faults.world import SOURCE, STREAM, World
 
 Breaches = Iterator[str]
 
@@ -94,6 +94,7 @@ def final_breaches(root: Path, oracle: Path, world: World, twin: dict[str, str])
     last = max((r["seq"] for r in log.part_bearing()), default=0)
     if (lake.app_version(bronze_table(STREAM), BRONZE_APP) or 0) < last:
         found.append(f"I3 bronze stopped before record {last} although the run completed")
+    found += _offered_is_judged(log, world)
     found += _silver_is_the_log(log, lake, contract)
     found += _silver_is_true(lake, world)
     digests = lake_digests(root)
@@ -159,6 +160,21 @@ def _counted(log: LogView) -> Breaches:
         data = record["data"]
         if "offered" in data and data["offered"] != data["accepted"] + data["dead"] + data["duplicate"]:
             yield f"I4 record {record['seq']}: offered is not accepted + dead + duplicate: {data}"
+
+
+def _offered_is_judged(log: LogView, world: World) -> Breaches:
+    """I4: every event that was offered is accepted or dead in the log, once, and nothing else is."""
+    events = [record for record in log.records if record["source"] == SOURCE]
+    if not events:
+        return
+    accepted = Counter(record["id"] for record in events if record["type"] != EVENT_DEAD)
+    dead = Counter(record["id"].rpartition("#")[0] for record in events if record["type"] == EVENT_DEAD)
+    wanted = {delivery.id for delivery in world.deliveries if delivery.is_sound}
+    unsound = {delivery.id for delivery in world.deliveries if not delivery.is_sound}
+    for what, found, expected in (("accepted", accepted, wanted), ("dead", dead, unsound)):
+        if found != Counter(expected):
+            odd = sorted({*found, *expected} - {id_ for id_ in expected if found[id_] == 1})
+            yield f"I4 {len(odd)} events are not {what} exactly once as they should: {odd[:3]}"
 
 
 def _lettered(log: LogView) -> Breaches:

@@ -42,12 +42,14 @@ class Ack:
     seq: int
     counts: dict[str, int] | None = None
     """Rows offered, accepted, dead, duplicate, where the door answers for a whole file."""
+    nr: int | None = None
+    """The delivery of the world that was answered."""
 
 
 def read_acks(path: Path) -> list[Ack]:
     """Every acknowledgement that counts; a last line cut short by a kill does not."""
     return [
-        Ack(line["door"], line["source"], line["id"], line["outcome"], line["seq"], line.get("counts"))
+        Ack(line["door"], line["source"], line["id"], line["outcome"], line["seq"], line.get("counts"), line.get("nr"))
         for line in _lines(path)
         if line["kind"] == "ack"
     ]

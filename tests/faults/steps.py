@@ -7,6 +7,8 @@ crash) it offers what was never acknowledged, and some of what was.
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,8 +23,9 @@ from replenish.contracts.reader import read_contracts
 from replenish.stores.journal import Journal
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
-from tests.faults.oracle import Oracle, read_acks
-from tests.faults.world import NOW, STREAM, World, make_world
+from tests.faults.client import chunks, note_offers, note_verdicts, unanswered
+from tests.faults.oracle import Oracle
+from tests.faults.world import FEED, NOW, SOURCE, STREAM, World, make_world
 
 
 @dataclass
@@ -117,11 +120,51 @@ def update_lake(phase: Phase, waves: range) -> None:
     phase.oracle.note("mark", what="lake")
 
 
-def unanswered(phase: Phase, waves: range) -> list[Any]:
-    """Deliveries of these waves in order, without those that were acknowledged before (but for every seventh)."""
-    answered = {ack.id for ack in read_acks(phase.oracle.path)}
-    chosen = [delivery for wave in waves for delivery in phase.world.waves[wave]]
-    return [d for place, d in enumerate(chosen) if d.id not in answered or place % 7 == 0]
+def offer_events(phase: Phase, waves: range) -> None:
+    """A source offers the events of a wave, some at a time, through the door that all push doors share."""
+    from replenish.ingest.events.event_door import EventDoor
+    from replenish.ingest.events.offered_event import OfferedEvent
+    from replenish.stores.group_commit import GroupCommit
+
+    group = GroupCommit(phase.journal, phase.now)
+    door = EventDoor(phase.dataset, phase.contracts, group, phase.now)
+    for chunk in chunks(unanswered(phase.world, phase.oracle, waves)):
+        note_offers(phase.oracle, chunk)
+        offered = [
+            OfferedEvent(SOURCE, d.id, FEED, "upsert" if d.op == "I" else "delete", json.dumps(d.body()).encode())
+            for d in chunk
+        ]
+        verdicts = [(verdict.outcome, verdict.seq) for verdict in door.offer(offered)]
+        note_verdicts(phase.oracle, "events", chunk, verdicts)
+    group.close()
 
 
-STEPS: dict[str, Callable[[Phase, range], None]] = {"files": offer_files, "lake": update_lake}
+def settle_log(phase: Phase, waves: range) -> None:
+    """Event records into facts, as `replenish ingest` and `replenish run` do before bronze."""
+    from importlib.util import find_spec
+    if find_spec("replenish.ingest.events.settle") is None:
+        return
+    from replenish.ingest.events.settle import settle_events
+
+    settle_events(phase.dataset, phase.contracts, phase.journal, phase.layout, now=phase.now())
+
+
+def serve(phase: Phase, waves: range) -> None:
+    """`replenish serve` on a free port; ends with its exit code."""
+    import typer
+
+    from replenish.cli.serve import serve_http
+
+    try:
+        serve_http(port=0, host=None)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+
+
+STEPS: dict[str, Callable[[Phase, range], None]] = {
+    "files": offer_files,
+    "lake": update_lake,
+    "events": offer_events,
+    "settle": settle_log,
+    "serve": serve,
+}

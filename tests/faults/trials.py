@@ -73,6 +73,8 @@ class Twin:
 @cache
 def twin_of(door: str, seed: int) -> Twin:
     """The twin of `seed % N_WORLDS`, made once per version of the code and kept in the temporary folder."""
+    if door not in SCENARIOS:
+        raise AssertionError(f"door {door} has no scenario")
     world_seed = seed % N_WORLDS
     base = Path(tempfile.gettempdir()) / f"replenish-faults-{os.getuid()}-{code_digest()[:12]}"
     folder = base / f"{door}-{world_seed}"
@@ -117,6 +119,15 @@ def start_from(template: Path, system: ChildSystem) -> None:
         shutil.copyfile(template / "oracle.jsonl", system.oracle_file)
 
 
+def begin(twin: Twin, scenario: Scenario, system: ChildSystem) -> None:
+    """The state that a trial starts from. A mutant prepares its own: it may lie from the first record on."""
+    if system.mutant is None:
+        start_from(twin.template, system)
+        return
+    lay_out(system.root)
+    scenario.prepare(system)
+
+
 def run_trial(kind: str, door: str, arm: Arm, seed: int, folder: Path, *, mutant: str | None = None) -> TrialResult:
     """Harm one run and look. `folder` is made, and removed again unless something was found.
 
@@ -149,7 +160,7 @@ def run_trial(kind: str, door: str, arm: Arm, seed: int, folder: Path, *, mutant
 
 def _killed(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: ExitStack) -> list[str]:
     """The process dies (or fails) where the arm says; what is there is looked at before anything runs again."""
-    start_from(twin.template, system)
+    begin(twin, scenario, system)
     scenario.harm(system, arm, None)
     breaches = breaches_now(system)
     scenario.complete(system)
@@ -158,7 +169,7 @@ def _killed(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack
 
 def _clock_jumped(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: ExitStack) -> list[str]:
     """As a kill, with a clock that stands hours away before and after the fresh start."""
-    start_from(twin.template, system)
+    begin(twin, scenario, system)
     system.clock_offset = 7200.0
     scenario.harm(system, arm, None)
     breaches = breaches_now(system)
@@ -171,7 +182,7 @@ def _cut(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: E
     """The power goes: what comes back is what was forced to disk. The lake may need the doctor, the log may not."""
     image = new_image(system.folder / "disk.img")
     system.root_folder = stack.enter_context(mounted(image, system.folder / "before", WRITER_OPTIONS))
-    start_from(twin.template, system)
+    begin(twin, scenario, system)
     force_all(system.root)
     scenario.harm(system, arm, None)
     copy = cut(image, system.folder / "after.img")
@@ -187,7 +198,7 @@ def _cut(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: E
 def _disk_filled(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack: ExitStack) -> list[str]:
     """The disk has `nth` KB left and fills up on the way; then space comes back and the run goes on."""
     system.root_folder = stack.enter_context(small_disk(system.folder / "disk", IMAGE_BYTES))
-    start_from(twin.template, system)
+    begin(twin, scenario, system)
     ballast = fill(system.root_folder, arm.nth * 1024)
     code = scenario.harm(system, Arm(None, "enospc"), None)
     if code:

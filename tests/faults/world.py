@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -52,6 +52,10 @@ class Delivery:
     op: str
     row: dict[str, object]
     is_sound: bool = True
+    only_event: bool = False
+    """Has no meaning as a row of a file: there a row has no id that it could share with another."""
+    nr: int = 0
+    """Its place among all deliveries of the world."""
 
     @property
     def key(self) -> Key:
@@ -87,7 +91,8 @@ class World:
     def files(self) -> list[list[tuple[str, bytes]]]:
         """The waves as CSV files: (name, content); two per wave, and one refused file."""
         made = []
-        for number, wave in enumerate(self.waves):
+        for number, deliveries in enumerate(self.waves):
+            wave = [delivery for delivery in deliveries if not delivery.only_event]
             middle = len(wave) // 2
             pairs = [(f"sales-{number:02}-a.csv", wave[:middle]), (f"sales-{number:02}-b.csv", wave[middle:])]
             made.append([(name, as_csv(rows)) for name, rows in pairs])
@@ -103,6 +108,10 @@ def make_world(seed: int, *, n_facts: int = 48, n_waves: int = 3) -> World:
         lines += _life_of(number, dice)
     lines.sort(key=lambda line: line[0])
     deliveries = [delivery for _, delivery in lines]
+    first = next(delivery for delivery in deliveries if delivery.is_sound)
+    other = first.row | {"units": 999}
+    deliveries.append(Delivery(first.id, "I", other, is_sound=False, only_event=True))
+    deliveries = [replace(delivery, nr=nr) for nr, delivery in enumerate(deliveries)]
     size = -(-len(deliveries) // n_waves)
     return World(seed, [deliveries[i : i + size] for i in range(0, len(deliveries), size)])
 
