@@ -16,6 +16,7 @@ from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, ne
 MIN_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL that two connections write and checkpoint (sqlite.org/wal.html, WAL-reset bug)."""
 SCHEMA_VERSION = 2
+JOURNAL_NAME = "journal.sqlite"
 BUSY_TIMEOUT_MS = 30_000
 CHECKPOINT_PAGES = 4_000
 """A commit that finds more than 16 MB in the WAL moves it into the file: seldom enough not to slow a burst down."""
@@ -66,7 +67,7 @@ def open_writer(path: Path) -> apsw.Connection:
         raise StoreError("this SQLite can damage a journal; install a newer apsw", found=version, needed=MIN_SQLITE)
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists() or path.stat().st_size == 0
-    if is_new and any((path.parent / "segments").glob("*.manifest.json")):
+    if is_new and path.name == JOURNAL_NAME and any((path.parent / "segments").glob("*.manifest.json")):
         raise DamagedLog("the journal is gone while its sealed segments are there: run `replenish doctor`", path=path)
     try:
         connection = apsw.Connection(str(path))
