@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from replenish.errors import ContractError
@@ -43,6 +44,19 @@ def table_digest(frame: pl.DataFrame, key: Sequence[str]) -> str:
     digest = hashlib.sha256(f"table:1:{rows.height}:{len(names)}".encode())
     for name in names:
         _feed_column(digest, name, rows.get_column(name))
+    return digest.hexdigest()
+
+
+def ordered_rows_digest(frame: pl.DataFrame) -> str:
+    """sha256 (hex) of the rows of `frame` as they stand: cheaper than `table_digest`, for rows whose order is known.
+
+    Raises:
+        ContractError: A column has a type without a canonical encoding.
+    """
+    names = sorted(frame.columns)
+    digest = hashlib.sha256(f"rows:1:{frame.height}:{len(names)}".encode())
+    for name in names:
+        _feed_column(digest, name, _canonical(frame.get_column(name)))
     return digest.hexdigest()
 
 
@@ -103,7 +117,17 @@ def _feed_column(digest: _Hash, name: str, column: pl.Series) -> None:
         if kind == "s":
             text = block.fill_null("")
             digest.update(text.str.len_bytes().cast(pl.Int64).to_numpy().astype("<i8").tobytes())
-            digest.update("".join(text.to_list()).encode())
+            digest.update(_text_bytes(text))
         else:
             width = "<f8" if kind == "f" else "<i8"
             digest.update(block.fill_null(0).to_numpy().astype(width).tobytes())
+
+
+def _text_bytes(text: pl.Series) -> memoryview:
+    """The UTF-8 bytes of all texts, one after the other, without making Python objects of them."""
+    array = text.to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, data = array.buffers()
+    if offsets is None or data is None:
+        return memoryview(b"")
+    ends = np.frombuffer(memoryview(offsets), dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    return memoryview(data)[ends[0] : ends[-1]]

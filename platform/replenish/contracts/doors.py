@@ -125,12 +125,11 @@ def read_doors(path: Path) -> DoorSettings:
     )
     top.declare(("http", "bus"))
     top.finish()
-    names = [door.name for door in (*doors.kafka, *doors.postgres)]
-    for name in names:
-        if names.count(name) > 1:
-            raise top.error(
-                "kafka" if name in {d.name for d in doors.kafka} else "postgres", f"{name!r} is given twice"
-            )
+    names = [door.name for door in doors.kafka] + [door.name for door in doors.postgres]
+    for nr, name in enumerate(names):
+        # The lock of a following process is named after its door.
+        if name in names[:nr]:
+            raise top.error("kafka" if nr < len(doors.kafka) else "postgres", f"the name {name!r} is given twice")
     return doors
 
 

@@ -1,4 +1,8 @@
-"""Accepted rows in the log: Parquet parts per stream and bucket, found through the journal."""
+"""Accepted rows in the log: Parquet parts per stream and bucket, found through the journal.
+
+A part does not hold the place of its record in the journal: that is only known when the record is appended. It is added
+as `journal_seq` when the part is read. (Parts of older deployments hold it; they are read the same way.)
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from typing import Any, cast
 import polars as pl
 
 from replenish.contracts.model import Contract
+from replenish.digests import file_digest, ordered_rows_digest
 from replenish.ingest.known_facts import known_columns
 from replenish.stores.archive import sync_file, sync_folder
-from replenish.stores.journal import Journal
-from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
+from replenish.stores.failpoints import failpoint
+from replenish.stores.journal_entry import PART_BEARING, JournalRecord
+from replenish.stores.journal_reader import JournalReader
 
 
 @dataclass(frozen=True)
@@ -26,41 +32,71 @@ class AcceptedPart:
     rows: int
     days: int
     """Bit mask of the UTC days of month (bit 1 .. 31) of its event times; tells which parts can share a key."""
+    sha256: str | None = None
+    """Of the file's bytes; None in records of older deployments."""
+    digest: str | None = None
+    """Of the rows in order (`digests.ordered_rows_digest`): equal for parts made again, whatever wrote the file."""
+    seq: int = 0
+    """The record that lists it; 0 before it is appended."""
 
     def as_json(self) -> dict[str, object]:
         """As it stands in the journal."""
-        return {"path": self.path, "bucket": self.bucket, "rows": self.rows, "days": self.days}
+        own = {"path": self.path, "bucket": self.bucket, "rows": self.rows, "days": self.days}
+        digests = {"sha256": self.sha256, "digest": self.digest}
+        return own | {name: value for name, value in digests.items() if value is not None}
 
 
 class PartIndex:
-    """The accepted parts of every stream and bucket, kept up with the journal."""
+    """The accepted parts of every stream and bucket, kept up with the journal.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        journal: Where they are listed.
+        before_seq: Only parts of records before this place; None = all there are.
+    """
+
+    def __init__(self, journal: JournalReader, before_seq: int | None = None) -> None:
         self._journal = journal
+        self._last = None if before_seq is None else before_seq - 1
         self._parts: dict[tuple[str, str], list[AcceptedPart]] = defaultdict(list)
-        self._seen_seq = 0
+        self.seen_seq = 0
+        """The last record with parts that was taken in."""
 
     def refresh(self) -> None:
         """Take in what was journalled since the last look."""
-        for record in self._journal.records(after_seq=self._seen_seq, type=FILE_ACCEPTED):
+        for record in self._journal.records(self.seen_seq, PART_BEARING, self._last):
             stream = record.dataschema.partition("@")[0]
             for part in parts_of(record):
                 self._parts[stream, part.bucket].append(part)
-            self._seen_seq = max(self._seen_seq, record.seq or 0)
+            self.seen_seq = max(self.seen_seq, record.seq or 0)
 
     def earlier_rows(self, contract: Contract, bucket: str, days: int, accepted: Path) -> pl.DataFrame:
         """`known_columns` of the rows accepted before into this bucket, in parts that have one of these days."""
         names = known_columns(contract)
-        paths = [accepted / part.path for part in self._parts[contract.stream, bucket] if part.days & days]
-        if not paths:
+        parts = [part for part in self._parts[contract.stream, bucket] if part.days & days]
+        if not parts:
             return pl.DataFrame(schema={n: contract.bronze_schema[n] for n in names})
-        return pl.concat([pl.read_parquet(path, columns=names) for path in paths])
+        return pl.concat([_known_rows(part, names, contract, accepted) for part in parts])
+
+
+def _known_rows(part: AcceptedPart, names: list[str], contract: Contract, accepted: Path) -> pl.DataFrame:
+    path = accepted / part.path
+    # Columns that the contract got since this part was written were never given.
+    there = set(pl.read_parquet_schema(path))
+    rows = pl.read_parquet(path, columns=[name for name in names if name in there and name != "journal_seq"])
+    added = [pl.lit(None, contract.bronze_schema[n]).alias(n) for n in names if n not in there and n != "journal_seq"]
+    return rows.with_columns(*added, pl.lit(part.seq, pl.Int64()).alias("journal_seq")).select(names)
 
 
 def parts_of(record: JournalRecord) -> list[AcceptedPart]:
-    """The parts a file record lists; empty for other records."""
+    """The parts a record lists; empty for records that bear none."""
     parts = cast(list[dict[str, Any]], record.data.get("parts", []))
-    return [AcceptedPart(str(p["path"]), str(p["bucket"]), int(p["rows"]), int(p["days"])) for p in parts]
+    return [
+        AcceptedPart(
+            str(p["path"]), str(p["bucket"]), int(p["rows"]), int(p["days"]), p.get("sha256"), p.get("digest"),
+            record.seq or 0,
+        )
+        for p in parts
+    ]  # fmt: skip
 
 
 def days_mask(rows: pl.DataFrame) -> int:
@@ -73,13 +109,23 @@ def write_part(rows: pl.DataFrame, contract: Contract, bucket: str, name: str, a
     folder = accepted / contract.stream / bucket
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
+    kept = rows.select(column for column in contract.bronze_schema if column != "journal_seq")
     # A part is read whole, a few times: statistics would serve nobody, and level 1 costs no more than lz4.
-    rows.select(*contract.bronze_schema).write_parquet(path, compression="zstd", compression_level=1, statistics=False)
+    kept.write_parquet(path, compression="zstd", compression_level=1, statistics=False)
+    failpoint("parts.written")
     sync_file(path)
     # Every level each time: a power cut may have ended an attempt between making a folder and making it safe.
     for level in (folder, folder.parent, accepted):
         sync_folder(level)
-    return AcceptedPart(path.relative_to(accepted).as_posix(), bucket, rows.height, days_mask(rows))
+    failpoint("parts.synced")
+    return AcceptedPart(
+        path.relative_to(accepted).as_posix(),
+        bucket,
+        kept.height,
+        days_mask(kept),
+        file_digest(path),
+        ordered_rows_digest(kept),
+    )
 
 
 def clear_folder(folder: Path) -> None:

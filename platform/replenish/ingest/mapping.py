@@ -22,6 +22,8 @@ BATCH_SUFFIX = "__batch"
 KNOWLEDGE_UNREADABLE = "knowledge_time" + UNCASTABLE_SUFFIX
 RECEIVED_AT = "__received_at"
 """Source column that a door may add: when each row arrived (UTC), in place of one `now` for all."""
+BY_ARRIVAL = "__by_arrival"
+"""Column of mapped single events: it became known when it arrived, so its place in the log orders it among others."""
 IS_DELETE = "__is_delete"
 """Source column that a door may add: rows that take their fact back, whatever the feed's own test says."""
 UNMAPPED_JSON = "__unmapped"
@@ -173,6 +175,8 @@ class FeedMapping:
             is_bare = rows["is_retraction"] & events.is_null()
             known = known.zip_with(~(is_bare & known.is_null()), self._arrival(source))
             events = events.zip_with(~is_bare, known)
+        if RECEIVED_AT in source.columns:
+            rows = rows.with_columns((known == source[RECEIVED_AT]).fill_null(False).alias(BY_ARRIVAL))
         return rows.with_columns(
             events.alias("event_time"),
             local_dates(events, self.feed.zone).alias("event_date"),

@@ -21,7 +21,7 @@ MAX_TEXT_BYTES = 1 << 20
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _Whole = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
-_decode = msgspec.json.Decoder(dict[str, _Whole | float | str | bool | None | list | dict]).decode
+_decode = msgspec.json.Decoder(dict[str, _Whole | float | str | bool | list | dict | None]).decode
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BLANKS = b" \t\r\n"

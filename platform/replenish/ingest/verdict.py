@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
+from replenish.stores.journal_entry import EVENTS_SETTLED, PART_BEARING, JournalRecord
 
 FileStatus = Literal["accepted", "dead", "known"]
 
 
 @dataclass(frozen=True)
 class FileVerdict:
-    """One file through one feed: `offered = accepted + dead + duplicate`, in rows."""
+    """One file (or batch of single events) through one feed: `offered = accepted + dead + duplicate`, in rows."""
 
     feed_id: str
     file: str
@@ -49,12 +49,13 @@ class IngestReport:
 
 
 def verdict_of(record: JournalRecord, *, is_known: bool = False) -> FileVerdict:
-    """The verdict a journal record of a file holds."""
+    """The verdict a journal record of a file, or of a settled batch of events, holds."""
     data = cast(dict[str, Any], record.data)
-    status: FileStatus = "accepted" if record.type == FILE_ACCEPTED else "dead"
+    status: FileStatus = "accepted" if record.type in PART_BEARING else "dead"
+    is_settled = record.type == EVENTS_SETTLED
     return FileVerdict(
-        feed_id=record.source,
-        file=record.subject,
+        feed_id=record.subject if is_settled else record.source,
+        file=f"events {data['from_seq']}-{data['to_seq']}" if is_settled else record.subject,
         status="known" if is_known else status,
         seq=record.seq,
         fault=data.get("fault"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from replenish.digests import file_digest
 from replenish.errors import DigestMismatch
+from replenish.stores.failpoints import failpoint
 
 
 def archive_name(sha256: str) -> str:
@@ -23,6 +24,8 @@ def archive_file(path: Path, sha256: str, archive: Path) -> Path:
     """
     target = archive / archive_name(sha256)
     if target.exists():
+        # An attempt may have been cut off between giving the copy its name and making that name safe.
+        sync_folder(target.parent)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = target.with_suffix(f".{os.getpid()}.tmp")
@@ -30,8 +33,11 @@ def archive_file(path: Path, sha256: str, archive: Path) -> Path:
     if file_digest(copy) != sha256:
         copy.unlink()
         raise DigestMismatch("the file changed while it was read; it is left for the next time", file=path.name)
+    failpoint("archive.copied")
     sync_file(copy)
+    failpoint("archive.synced")
     copy.replace(target)
+    failpoint("archive.renamed")
     sync_folder(target.parent)
     sync_folder(archive)
     return target

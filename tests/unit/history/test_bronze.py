@@ -24,7 +24,7 @@ class ListedLog:
         self.entries: list[JournalRecord] = []
 
     def records(self, after_seq=0, type=None):
-        return (r for r in self.entries if r.seq > after_seq and type in (None, r.type))
+        return (r for r in self.entries if r.seq > after_seq and (type is None or r.type in type))
 
     def accept(self, layout: RootLayout, names: list[str], *, stream="locations", counted=None, type=FILE_ACCEPTED):
         """One file whose rows are the given location ids, each id in a part of its own."""

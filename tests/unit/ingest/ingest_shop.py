@@ -11,10 +11,11 @@ import polars as pl
 
 from replenish.contracts.dataset import ColumnRule, Dataset, Feed, FileFormat, KnowledgeRule, RowTest
 from replenish.contracts.model import Column, Contract, ServiceLevel
+from replenish.ingest.accepted_parts import parts_of
 from replenish.ingest.door import ingest_file, ingest_folder
 from replenish.ingest.verdict import FileVerdict, IngestReport
 from replenish.stores.journal import Journal
-from replenish.stores.journal_entry import FILE_ACCEPTED
+from replenish.stores.journal_entry import PART_BEARING
 from replenish.stores.layout import RootLayout
 
 NOW = datetime(2025, 2, 4, 5, tzinfo=UTC)
@@ -85,14 +86,15 @@ class Shop:
         )
 
     def accepted(self) -> pl.DataFrame:
-        paths = [
-            self.layout.accepted / part["path"]  # type: ignore[index]
-            for record in self.journal.records(type=FILE_ACCEPTED)
-            for part in record.data["parts"]  # type: ignore[attr-defined]
+        empty = pl.DataFrame(schema=self.contract.bronze_schema)
+        frames = [
+            pl.read_parquet(self.layout.accepted / part.path).with_columns(pl.lit(part.seq).alias("journal_seq"))
+            for record in self.journal.records(type=PART_BEARING)
+            for part in parts_of(record)
         ]
-        if not paths:
-            return pl.DataFrame(schema=self.contract.bronze_schema)
-        return pl.concat([pl.read_parquet(path) for path in paths]).sort("journal_seq", "row_nr")
+        return pl.concat(
+            [empty, *(frame.cast({"journal_seq": pl.Int64}).select(empty.columns) for frame in frames)]
+        ).sort("journal_seq", "row_nr")
 
     def reasons(self) -> list[tuple[int | None, str, str | None]]:
         return [(d.row_nr, d.reason, d.field) for d in self.journal.dead_letters()]

@@ -12,10 +12,13 @@ import pytest
 from ingest_shop import FEED, HEADER, NOW, SALES, Shop, csv, feed_with, line
 
 from replenish.contracts.dataset import ColumnRule, FileFormat, KnowledgeRule
-from replenish.errors import DigestMismatch
+from replenish.errors import AlreadyRunning, DigestMismatch
+from replenish.ingest import door
 from replenish.ingest.door import ingest_folder
 from replenish.stores.archive import archive_file
-from replenish.stores.journal_entry import JournalRecord
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
+from replenish.stores.locks import hold
 
 
 def test_files_go_to_their_feeds_in_name_order_and_others_are_named(tmp_path: Path) -> None:
@@ -121,19 +124,33 @@ def test_a_writer_that_comes_between_makes_the_file_judged_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = Shop(tmp_path)
-    real = shop.journal.next_seq
-    intruder = JournalRecord("replenish", "b1", "replenish.events.settled", "batch", NOW, "sales@1.0.0", {"parts": []})
+    real, rival = shop.journal.append, Journal(shop.layout.journal)
+    other = JournalRecord("other.sales", "f1", FILE_ACCEPTED, "x", NOW, "sales@1.0.0", {"parts": []})
+    attempts: list[int | None] = []
 
-    def overtaken() -> int:
-        seq = real()
-        monkeypatch.setattr(shop.journal, "next_seq", real)
-        shop.journal.append(intruder)
-        return seq
+    def overtaken(*args: object, expected_parts_seq: int | None = None) -> int:
+        attempts.append(expected_parts_seq)
+        if len(attempts) == 1:
+            rival.append(other)
+        return real(*args, expected_parts_seq=expected_parts_seq)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shop.journal, "next_seq", overtaken)
+    monkeypatch.setattr(shop.journal, "append", overtaken)
     verdict = shop.offer(csv([line()]))
-    assert (verdict.accepted, verdict.seq) == (1, 2)
+    assert (verdict.accepted, verdict.seq, attempts) == (1, 2, [0, 1])
     assert shop.accepted()["journal_seq"].to_list() == [2]
+
+
+def test_a_writer_without_accepted_rows_does_not_disturb_a_file(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.journal.append(JournalRecord("replenish", "d1", "replenish.decision.executed", "slot", NOW, "decision@1"))
+    assert shop.offer(csv([line()])).seq == 2
+
+
+def test_two_processes_never_ingest_into_one_root_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop(tmp_path)
+    monkeypatch.setattr(door, "LOCK_WAIT_SECONDS", 0.0)
+    with hold(shop.layout.locks / door.INGEST_LOCK, "test"), pytest.raises(AlreadyRunning):
+        shop.ingest()
 
 
 def test_a_file_that_is_still_being_written_is_left_alone(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from replenish.contracts.event_struct import MAX_CLOCK_SKEW, PLANNED_TIMES
 from replenish.contracts.model import Contract
 from replenish.contracts.validate import compile_row_checks
 from replenish.errors import EventFault, FileFault
-from replenish.ingest.events.event_frame import EventBody, source_frame
+from replenish.ingest.events.event_frame import SourceEvent, source_frame
 from replenish.ingest.gate import gate_chunk
 from replenish.ingest.mapping import FeedMapping
-from replenish.ingest.reasons import CLOCK_SKEW
 from replenish.ingest.readers import SourceChunk
+from replenish.ingest.reasons import CLOCK_SKEW
 
 
 class DeclaredFeedJudge:
@@ -36,7 +36,7 @@ class DeclaredFeedJudge:
             now: Arrival.
         """
         try:
-            return self._faults_of([EventBody(nr, *event, now) for nr, event in enumerate(events)], now)
+            return self._faults_of([SourceEvent(nr, *event, now) for nr, event in enumerate(events)], now)
         except FileFault as fault:
             if len(events) == 1:
                 return {0: EventFault(fault.reason, str(fault))}
@@ -44,7 +44,7 @@ class DeclaredFeedJudge:
         alone = [self.faults([event], now) for event in events]
         return {nr: faults[0] for nr, faults in enumerate(alone) if faults}
 
-    def _faults_of(self, events: Sequence[EventBody], now: datetime) -> dict[int, EventFault]:
+    def _faults_of(self, events: Sequence[SourceEvent], now: datetime) -> dict[int, EventFault]:
         mapping = FeedMapping(self._feed, self._contract, self._dataset, now)
         source = source_frame(events, mapping, is_identity=False)
         gated = gate_chunk(SourceChunk(source.frame, source.row_nrs), mapping, self._checks)

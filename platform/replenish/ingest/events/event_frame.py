@@ -20,7 +20,7 @@ _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class EventBody(NamedTuple):
+class SourceEvent(NamedTuple):
     """What the frame needs of one event; `row_nr` is its number wherever it is counted."""
 
     row_nr: int
@@ -45,19 +45,19 @@ class EventFrame(NamedTuple):
     unmapped_fields: Counter[str]
 
 
-def source_frame(events: Sequence[EventBody], mapping: FeedMapping, *, is_identity: bool) -> EventFrame:
+def source_frame(events: Sequence[SourceEvent], mapping: FeedMapping, *, is_identity: bool) -> EventFrame:
     """The events as the feed's mapping reads them: typed columns of contract-shaped events, text of all others."""
     read = _typed_columns if is_identity else _text_columns
     return read(events, mapping)
 
 
-def _typed_columns(events: Sequence[EventBody], mapping: FeedMapping) -> EventFrame:
+def _typed_columns(events: Sequence[SourceEvent], mapping: FeedMapping) -> EventFrame:
     contract = mapping.contract
     known = {*contract.names, KNOWLEDGE_TIME}
     structs = (event_struct(contract), event_struct(contract, is_delete=True))
     decoders = tuple(msgspec.json.Decoder(shape.struct).decode for shape in structs)
     read: list[Any] = []
-    sound: list[EventBody] = []
+    sound: list[SourceEvent] = []
     faulty: list[FaultyEvent] = []
     unmapped: list[str | None] = []
     fields: Counter[str] = Counter()
@@ -77,7 +77,7 @@ def _typed_columns(events: Sequence[EventBody], mapping: FeedMapping) -> EventFr
     return _with_envelope(pl.DataFrame(columns), sound, unmapped, faulty, fields)
 
 
-def _read_exactly(event: EventBody, shape: EventStruct) -> msgspec.Struct:
+def _read_exactly(event: SourceEvent, shape: EventStruct) -> msgspec.Struct:
     # It was accepted by a clock that has gone on since.
     return shape.read(strict_object(event.body), LAST_TIME)
 
@@ -87,7 +87,7 @@ def _typed_column(name: str, read: list[Any], contract: Contract) -> pl.Series:
     return pl.Series(name, [getattr(value, name, None) for value in read], dtype=POLARS_TYPES[kind])
 
 
-def _text_columns(events: Sequence[EventBody], mapping: FeedMapping) -> EventFrame:
+def _text_columns(events: Sequence[SourceEvent], mapping: FeedMapping) -> EventFrame:
     names = mapping.source_columns()
     known = {*names, *mapping.feed.ignore_columns}
     cells: list[list[str | None]] = [[] for _ in names]
@@ -123,7 +123,7 @@ def _unmapped(raw: dict[str, msgspec.Raw], known: set[str], fields: Counter[str]
 
 def _with_envelope(
     frame: pl.DataFrame,
-    events: list[EventBody],
+    events: list[SourceEvent],
     unmapped: list[str | None],
     faulty: list[FaultyEvent],
     fields: Counter[str],

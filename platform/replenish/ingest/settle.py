@@ -1,0 +1,178 @@
+"""Single events become facts: what the doors journalled since the last time is judged, a batch and feed at a time.
+
+An event is accepted (and acknowledged) once it is in the journal. Here its batch is mapped, checked and judged against
+all facts known before, as the rows of a file are, and one record per feed and batch lists the parts and counts. The
+position is in these records and nowhere else: a batch that was cut off is judged again and leaves parts that nobody
+refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from replenish.contracts.dataset import Dataset, Feed
+from replenish.contracts.model import Contract
+from replenish.errors import WriteConflict
+from replenish.ingest.accepted_parts import PartIndex, clear_folder
+from replenish.ingest.door import INGEST_LOCK, LOCK_WAIT_SECONDS, MAX_ATTEMPTS, file_intake
+from replenish.ingest.event_batch import EventBatch, settled_letters
+from replenish.ingest.events.event_feeds import event_feeds
+from replenish.ingest.judged_rows import rules_digest
+from replenish.ingest.mapping import FeedMapping
+from replenish.ingest.verdict import FileVerdict, verdict_of
+from replenish.stores.failpoints import failpoint
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT, EVENTS_SETTLED, JournalRecord
+from replenish.stores.journal_reader import EventBody
+from replenish.stores.layout import RootLayout
+from replenish.stores.locks import hold
+
+SETTLED_TYPES = (EVENT_UPSERT, EVENT_DELETE)
+MAX_EVENTS = 200_000
+"""Events of all feeds that are taken at a time; bounds memory."""
+SETTLE_SOURCE = "replenish.settle"
+"""`source` of the records; their `subject` is the feed."""
+
+
+@dataclass(frozen=True)
+class SettleReport:
+    """What one settling did: a verdict per feed and batch, in journal order; `file` names the events."""
+
+    batches: tuple[FileVerdict, ...]
+    waiting: tuple[str, ...] = ()
+    """Feeds that the data set no longer declares; their events wait in the journal."""
+
+    def total(self, count: str) -> int:
+        """Sum of one count (`offered`, `accepted`, ...)."""
+        return sum(int(getattr(verdict, count)) for verdict in self.batches)
+
+
+def settle_events(
+    dataset: Dataset,
+    contracts: Mapping[str, Contract],
+    journal: Journal,
+    layout: RootLayout,
+    *,
+    now: datetime,
+    max_events: int = MAX_EVENTS,
+) -> SettleReport:
+    """Judge every event that was journalled and not settled yet; a second call does nothing.
+
+    Args:
+        now: The instant of the records, with an offset. Rows keep the arrival of their own event.
+        max_events: Events taken at a time.
+
+    Raises:
+        AlreadyRunning: Another process ingests into this root, and did not end within 30 s.
+        WriteConflict: Other writers added accepted rows five times in a row.
+    """
+    with hold(layout.locks / INGEST_LOCK, "settle events", wait_seconds=LOCK_WAIT_SECONDS):
+        settling = _Settling(dataset, contracts, journal, layout, now)
+        batches = tuple(settling.run(max_events))
+        return SettleReport(batches, tuple(sorted(settling.unknown_feeds)))
+
+
+@dataclass
+class Positions:
+    """How far events are settled: of all feeds through `through`, of single feeds further on."""
+
+    through: int
+    feeds: dict[str, int]
+
+    def has(self, feed_id: str, seq: int) -> bool:
+        """Whether the event of this feed at this place is settled."""
+        return seq <= max(self.through, self.feeds.get(feed_id, 0))
+
+
+def settled_positions(journal: Journal) -> Positions:
+    """Read off the records of settled batches."""
+    positions = Positions(0, {})
+    for record in journal.records(type=EVENTS_SETTLED):
+        positions.feeds[record.subject] = max(positions.feeds.get(record.subject, 0), _int(record.data["to_seq"]))
+        positions.through = max(positions.through, _int(record.data["through_seq"]))
+    return positions
+
+
+class _Settling:
+    """One run over everything that waits."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        contracts: Mapping[str, Contract],
+        journal: Journal,
+        layout: RootLayout,
+        now: datetime,
+    ) -> None:
+        self._dataset, self._contracts = dataset, contracts
+        self._journal, self._layout, self._now = journal, layout, now
+        self._feeds = event_feeds(dataset, contracts)
+        self._index = PartIndex(journal)
+        self.unknown_feeds: set[str] = set()
+
+    def run(self, max_events: int) -> Iterator[FileVerdict]:
+        """Window after window up to the head of the log as it was at the start; reference data of each first."""
+        positions = settled_positions(self._journal)
+        head, seen = self._journal.last_seq(), positions.through
+        while window := list(self._journal.event_bodies(seen, head, limit=max_events, types=SETTLED_TYPES)):
+            seen = window[-1].seq
+            waiting: dict[str, list[EventBody]] = {}
+            for event in window:
+                if not positions.has(event.subject, event.seq):
+                    waiting.setdefault(event.subject, []).append(event)
+            del window
+            self.unknown_feeds |= waiting.keys() - self._feeds.keys()
+            order = sorted(waiting.keys() & self._feeds.keys(), key=lambda f: (not self._is_reference(f), f))
+            for nr, feed_id in enumerate(order):
+                # Only the last record of a window says that all feeds have come so far, and only when they have.
+                if nr == len(order) - 1 and not self.unknown_feeds:
+                    positions.through = seen
+                yield self._settle(self._feeds[feed_id], waiting.pop(feed_id), positions.through)
+
+    def _is_reference(self, feed_id: str) -> bool:
+        return self._contracts[self._feeds[feed_id].stream].is_reference
+
+    def _settle(self, feed: Feed, events: list[EventBody], through_seq: int) -> FileVerdict:
+        contract = self._contracts[feed.stream]
+        from_seq, to_seq = events[0].seq, events[-1].seq
+        mapping = FeedMapping(feed, contract, self._dataset, self._now)
+        scratch = self._layout.root / "scratch" / f"events-{from_seq}-{feed.feed_id}"
+        clear_folder(scratch)
+        record = JournalRecord(
+            SETTLE_SOURCE,
+            f"{feed.feed_id}:{from_seq}-{to_seq}",
+            EVENTS_SETTLED,
+            feed.feed_id,
+            self._now,
+            f"{contract.stream}@{contract.version}",
+            {"feed": feed.feed_id, "from_seq": from_seq, "to_seq": to_seq, "through_seq": through_seq},
+        )
+        try:
+            batch = EventBatch(mapping, file_intake(scratch))
+            batch.take_in(events)
+            return self._append(record, batch, rules_digest(feed, contract, self._dataset))
+        finally:
+            clear_folder(scratch)
+
+    def _append(self, record: JournalRecord, batch: EventBatch, rules: str) -> FileVerdict:
+        for _ in range(MAX_ATTEMPTS):
+            self._index.refresh()
+            rows = batch.judged(record, self._index, self._layout.accepted)
+            counts = rows.as_json(batch.intake, f"events {record.id}")
+            extra = {"unmapped_fields": batch.unmapped_fields(), "rules": rules}
+            filled = replace(record, data=record.data | counts | extra)
+            letters = settled_letters(rows.letters(batch.intake), record, self._journal)
+            failpoint("settle.judged")
+            try:
+                seq = self._journal.append(filled, letters, expected_parts_seq=self._index.seen_seq)
+            except WriteConflict:
+                continue
+            failpoint("settle.appended")
+            return verdict_of(replace(filled, seq=seq))
+        raise WriteConflict("accepted rows are added faster than these events can be judged", events=record.id)
+
+
+def _int(value: object) -> int:
+    return int(str(value))
