@@ -8,7 +8,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from replenish.cli import bench, decisions, demo, feeds, follow, follow_kafka, forecast, ingest, run, serve, status
+from replenish.cli import (
+    bench,
+    decisions,
+    demo,
+    feeds,
+    follow,
+    follow_kafka,
+    forecast,
+    ingest,
+    run,
+    serve,
+    standby,
+    status,
+)
 from replenish.errors import ReplenishError
 
 app = typer.Typer(
@@ -29,6 +42,7 @@ app.command("bench")(bench.run_bench)
 app.add_typer(forecast.group, name="forecast")
 app.add_typer(decisions.group, name="decisions")
 app.add_typer(feeds.group, name="feeds")
+app.add_typer(standby.group, name="standby")
 app.add_typer(follow.group, name="follow")
 follow.group.command("kafka")(follow_kafka.follow_kafka)
 

@@ -38,7 +38,7 @@ from replenish.stores.journal_schema import open_writer, store_error
 _TAIL = (
     "select seq, chain, epoch, (select value from meta where name = 'standby') from records order by seq desc limit 1"
 )
-_STATUS_BY_TYPE: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
+STATUS_BY_TYPE: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
 
 
 class Journal(JournalReader):
@@ -86,17 +86,21 @@ class Journal(JournalReader):
                 return _same(known, record)
             if expected_parts_seq is not None and expected_parts_seq != last_parts_seq(self._writer):
                 raise WriteConflict("another writer added accepted rows meanwhile", seq=expected_parts_seq)
-            seq = tail.seq + 1
-            time = record.time.astimezone(UTC).isoformat()
-            digest, _ = insert_letters(self._writer, dead, seq, time)
-            failpoint("journal.rows_written")
-            body = _json(record.data)
-            sha256 = hashlib.sha256(body).digest()
-            shared = shared_header(tail.epoch, time, record.source, record.type, record.subject, record.dataschema)
-            chain = next_chain(tail.chain, sha256, seq, record.id, shared, record.traceparent, digest.hex)
-            names = (record.source, record.id, record.type, record.subject, time, record.dataschema)
-            self._writer.execute(INSERT_ROW, (seq, *names, body, record.traceparent, tail.epoch, sha256, chain))
-            self._set_letters(record, time)
+            return self.insert_record(record, dead, tail)
+
+    def insert_record(self, record: JournalRecord, dead: Iterable[DeadLetter], tail: Tail) -> int:
+        """Insert a new record behind `tail` inside `transaction()` and return its place."""
+        seq = tail.seq + 1
+        time = record.time.astimezone(UTC).isoformat()
+        digest, _ = insert_letters(self._writer, dead, seq, time)
+        failpoint("journal.rows_written")
+        body = _json(record.data)
+        sha256 = hashlib.sha256(body).digest()
+        shared = shared_header(tail.epoch, time, record.source, record.type, record.subject, record.dataschema)
+        chain = next_chain(tail.chain, sha256, seq, record.id, shared, record.traceparent, digest.hex)
+        names = (record.source, record.id, record.type, record.subject, time, record.dataschema)
+        self._writer.execute(INSERT_ROW, (seq, *names, body, record.traceparent, tail.epoch, sha256, chain))
+        self._set_letters(record, time)
         return seq
 
     def append_events(self, entries: Sequence[EventEntry], *, now: datetime) -> list[Receipt]:
@@ -192,7 +196,7 @@ class Journal(JournalReader):
         return None if row is None else record_of(LogRow(*row))
 
     def _set_letters(self, record: JournalRecord, time: str) -> None:
-        status = _STATUS_BY_TYPE.get(record.type)
+        status = STATUS_BY_TYPE.get(record.type)
         if status is None:
             return
         nrs = record.data.get("nrs")
