@@ -6,6 +6,7 @@ data: a daily run keeps every other asset green although a feed has stopped.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,8 @@ from replenish.contracts.dataset import Dataset
 from replenish.contracts.model import Contract
 from replenish.contracts.table_schema import table_owners, table_tags
 from replenish.ingest.door import ingest_folder
+from replenish.ingest.events.event_feeds import event_feeds
+from replenish.ingest.settle import settle_events
 from replenish.ingest.verdict import FileVerdict, IngestReport
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import DeadLetter
@@ -58,7 +61,7 @@ def build_event_log(contracts: dict[str, Contract]) -> dg.AssetsDefinition:
 
     @dg.asset(
         deps=[feed_key(stream) for stream in contracts],
-        description="The journal: one record per offered file, dead letters with reasons; the same file twice is one.",
+        description="The journal: offered files and single events, dead letters with reasons; the same twice is one.",
         check_specs=[
             dg.AssetCheckSpec(
                 CONSERVATION_CHECK,
@@ -75,11 +78,12 @@ def build_event_log(contracts: dict[str, Contract]) -> dg.AssetsDefinition:
         journal: JournalResource,
         clock: ClockResource,
     ) -> Iterator[Any]:
-        dataset, log = deployment.dataset(), journal.open()
-        report = ingest_folder(
-            deployment.layout.drop, dataset, deployment.contracts(), log, deployment.layout, now=clock.now()
-        )
-        for delivery in deliveries(report.files, dataset):
+        dataset, contracts, layout = deployment.dataset(), deployment.contracts(), deployment.layout
+        log = journal.open()
+        report = ingest_folder(layout.drop, dataset, contracts, log, layout, now=clock.now())
+        settled = settle_events(dataset, contracts, log, layout, now=clock.now())
+        report = replace(report, files=report.files + settled.batches)
+        for delivery in deliveries(report.files, dataset, contracts):
             context.log_event(delivery)
         yield dg.MaterializeResult(
             metadata=event_log_metadata(report, log),
@@ -90,9 +94,12 @@ def build_event_log(contracts: dict[str, Contract]) -> dg.AssetsDefinition:
     return event_log
 
 
-def deliveries(files: Sequence[FileVerdict], dataset: Dataset) -> Iterator[dg.AssetMaterialization]:
-    """One materialization of `feed_<stream>` per stream that new accepted rows arrived for."""
-    streams = {feed.feed_id: feed.stream for feed in dataset.feeds}
+def deliveries(
+    files: Sequence[FileVerdict], dataset: Dataset, contracts: dict[str, Contract]
+) -> Iterator[dg.AssetMaterialization]:
+    """One materialization of `feed_<stream>` per stream that new accepted rows arrived for, through whatever door."""
+    feeds = {feed.feed_id: feed for feed in dataset.feeds} | event_feeds(dataset, contracts)
+    streams = {feed_id: feed.stream for feed_id, feed in feeds.items()}
     rows: dict[str, int] = {}
     for file in files:
         if file.status == "accepted" and file.accepted:
@@ -102,7 +109,7 @@ def deliveries(files: Sequence[FileVerdict], dataset: Dataset) -> Iterator[dg.As
 
 
 def conservation_result(files: Sequence[FileVerdict]) -> dg.AssetCheckResult:
-    """Whether offered = accepted + dead + duplicate in every file that was read."""
+    """Whether offered = accepted + dead + duplicate in every file that was read and batch of events settled."""
     read = [file for file in files if file.status != "known"]
     lost = [file for file in read if file.offered != file.accepted + file.dead + file.duplicate]
     return dg.AssetCheckResult(

@@ -17,6 +17,7 @@ from replenish.cli.deployment import Deployment, default_root, open_deployment, 
 from replenish.cli.tables import open_console
 from replenish.contracts.model import TIMESTAMP
 from replenish.errors import ContractError
+from replenish.stores.journal_entry import PART_BEARING
 from replenish.stores.layout import RootLayout
 
 STEPS_OF_THE_GRAPH = 35
@@ -52,7 +53,7 @@ def choose_origin(deployment: Deployment, asked: date | None, console: Console) 
     if chosen := asked or deployment.dataset.origin:
         return chosen
     run_with_progress(deployment.layout, select="event_log", origin=None, console=console)
-    records = deployment.journal.records(type="replenish.file.accepted")
+    records = deployment.journal.records(type=PART_BEARING)
     newest = [str(record.data["knowledge_time_max"]) for record in records if record.data.get("knowledge_time_max")]
     if not newest:
         raise ContractError("no row was accepted, so there is no origin to run: `replenish status` says why")

@@ -21,6 +21,7 @@ from replenish.features.lead_time import update_lead_times
 from replenish.history.bronze import append_bronze
 from replenish.history.silver import SilverUpdate, update_silver
 from replenish.ingest.door import IngestReport, ingest_folder
+from replenish.ingest.settle import settle_events
 from replenish.stores.lake import DeltaLake
 
 
@@ -42,10 +43,15 @@ def build_gold_tables(lake: DeltaLake, scratch: Path, *, threads: int = 1) -> No
 
 
 def run_to_silver(deployment: Deployment, *, now: datetime) -> tuple[IngestReport, dict[str, SilverUpdate]]:
-    """Ingest the drop folder, then bring bronze and silver of every stream up to date."""
+    """Ingest the drop folder, settle single events, then bring bronze and silver of every stream up to date.
+
+    The report lists files first, then settled batches of events.
+    """
     contracts, lake, layout = deployment.contracts, deployment.lake, deployment.layout
     journal = deployment.journal
     report = ingest_folder(layout.drop, deployment.dataset, contracts, journal, layout, now=now)
+    settled = settle_events(deployment.dataset, contracts, journal, layout, now=now)
+    report = replace(report, files=report.files + settled.batches)
     updates = {}
     for stream, contract in contracts.items():
         append_bronze(stream, contract, journal, layout, lake)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from replenish.ingest.door import FileVerdict
 from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED, FILE_DEAD
 from replenish.units import CENTS_PER_UNIT_OF_MONEY
 
 LISTED_FILES = 40
@@ -64,16 +65,16 @@ def file_table(files: Iterable[FileVerdict]) -> Table:
 
 
 def feed_counts_table(journal: Journal) -> Table:
-    """One row a feed: sums over every file the journal knows; offered = accepted + dead + duplicate."""
+    """One row a feed: sums over every file and settled batch of events; offered = accepted + dead + duplicate."""
     numbers = ("files", "offered", "accepted", "dead", "duplicate")
     sums: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
-    for record in journal.records():
-        if record.type.startswith("replenish.file."):
-            data: dict[str, Any] = record.data
-            counts = {name: int(data.get(name, 0)) for name in numbers[1:]}
-            sums.setdefault(record.source, Counter()).update(files=1, **counts)
-            reasons.setdefault(record.source, Counter()).update(data.get("reasons", {}))
+    for record in journal.records(type=(FILE_ACCEPTED, FILE_DEAD, EVENTS_SETTLED)):
+        data: dict[str, Any] = record.data
+        counts = {name: int(data.get(name, 0)) for name in numbers[1:]}
+        feed_id = record.subject if record.type == EVENTS_SETTLED else record.source
+        sums.setdefault(feed_id, Counter()).update(files=int(record.type != EVENTS_SETTLED), **counts)
+        reasons.setdefault(feed_id, Counter()).update(data.get("reasons", {}))
     table = _table(
         "Rows by feed: offered = accepted + dead + duplicate", "feed", *numbers, "dead, by reason", right=numbers
     )
