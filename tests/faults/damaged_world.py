@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +20,13 @@ from replenish.digests import table_digest
 from replenish.history.bronze import append_bronze
 from replenish.history.silver import update_silver
 from replenish.ingest.door import ingest_folder
+from replenish.ingest.settle import settle_events
 from replenish.stores.doctor.delta_log import POINTER, list_log
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import EVENT_DEAD, EVENT_UPSERT, DeadLetter, EventEntry
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
+from replenish.stores.segments import seal
 
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 FILES = 6
@@ -57,7 +62,36 @@ def build_world(root: Path) -> Deployment:
         if number == FILES - 3:
             for table in ("bronze/sales", "silver/sales"):
                 DeltaTable(str(layout.lake / table)).create_checkpoint()
+    settle_events(dataset, deployment.contracts, _with_events(deployment), layout, now=NOW)
+    append_bronze("sales", SALES, deployment.journal, layout, deployment.lake)
+    update_silver(SALES, dataset, deployment.lake)
+    seal(deployment.journal, layout, min_records=1, max_records=20)
     return deployment
+
+
+def _with_events(deployment: Deployment) -> Journal:
+    """The journal after some single events, one of them dead."""
+    journal = deployment.journal
+    bodies = [
+        {
+            "location_id": "S1",
+            "sku_id": f"A{nr % 3}",
+            "sold_at": f"2025-01-20T10:{nr:02}:00Z",
+            "sale_id": f"E{nr}",
+            "units": nr,
+            "knowledge_time": "2025-01-20T22:00:00Z",
+        }
+        for nr in range(30)
+    ]
+    version = f"sales@{SALES.version}"
+    entries = [
+        EventEntry("till", f"e{nr}", EVENT_UPSERT, "events.sales", version, json.dumps(body).encode())
+        for nr, body in enumerate(bodies)
+    ]
+    letter = DeadLetter("events.sales", "till", None, "missing_field", "units", "units is required", "{}")
+    entries.append(EventEntry("till", "bad#1", EVENT_DEAD, "events.sales", version, b"{}", letter=letter))
+    journal.append_events(entries, now=NOW)
+    return journal
 
 
 def _file(number: int) -> str:

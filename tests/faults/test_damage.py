@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,12 @@ from replenish.cli.doctor_visit import Depth, DoctorReport, DoctorTools, pay_vis
 from replenish.cli.mend_lake import examine_lake
 from replenish.cli.rebuild import rebuild_root
 from replenish.errors import DamagedLog
+from replenish.stores.doctor.segment_files import manifest_of
+from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
+from replenish.stores.segments import sealed_segments
+from replenish.stores.trim import trim
 from tests.faults.damaged_world import (
     JOURNAL_DAMAGES,
     LAKE_DAMAGES,
@@ -69,15 +74,18 @@ def kinds(report: DoctorReport, subject: str) -> set[str]:
     return {t.finding.kind for t in report.treatments if t.finding.subject == subject}
 
 
+@pytest.mark.parametrize("copy", ["segments", "standby"])
 @pytest.mark.parametrize("damage", JOURNAL_DAMAGES)
-def test_a_damaged_journal_stops_the_doors_and_is_restored_from_the_standby(
-    sound: Deployment, world: Deployment, damage: str
+def test_a_damaged_journal_is_restored_from_another_copy(
+    sound: Deployment, world: Deployment, damage: str, copy: str
 ) -> None:
     kind, inflict = JOURNAL_DAMAGES[damage]
+    if copy == "standby":
+        shutil.rmtree(world.layout.segments)
     inflict(world.layout.root)
     before = files_below(world.layout.root)
     assert kinds(visit(world, repair=False), "journal") == {kind}
-    report = visit(world, sound.layout.root)
+    report = visit(world, *([sound.layout.root] if copy == "standby" else []))
     assert report.needs_person == 0, report.treatments
     assert visit(world).exit_code == 0
     assert world.journal.head() == sound.journal.head()
@@ -86,12 +94,13 @@ def test_a_damaged_journal_stops_the_doors_and_is_restored_from_the_standby(
 
 
 def test_what_no_copy_holds_is_named_with_its_places(world: Deployment) -> None:
+    shutil.rmtree(world.layout.segments)
     JOURNAL_DAMAGES["a record deleted"][1](world.layout.root)
     report = visit(world)
     assert report.exit_code == 2
     advice = report.treatments[0].advice
     assert "entries 2-2 could not be recovered" in advice
-    assert "entries 3-6 are readable" in advice
+    assert "entries 3-38 are readable" in advice
 
 
 def test_a_door_does_not_start_on_a_damaged_journal(world: Deployment) -> None:
@@ -127,3 +136,66 @@ def test_a_rebuild_gives_the_same_digests(sound: Deployment, world: Deployment) 
     assert (report.differs, report.grown) == ((), ())
     assert report.digests == digests(sound)
     assert (report.quarantine / "lake" / "bronze" / "sales").is_dir()
+
+
+@pytest.mark.parametrize("helper", ["journal", "standby"])
+@pytest.mark.parametrize("how", ["gone", "flipped", "manifest torn"])
+def test_a_damaged_segment_is_sealed_again_or_copied(
+    sound: Deployment, world: Deployment, how: str, helper: str
+) -> None:
+    if helper == "standby":
+        trim(world.journal, world.layout, now=NOW + timedelta(days=90))
+        assert any(event.body is None for event in world.journal.event_bodies(0))
+    path = sorted(world.layout.segments.glob("*.jsonl.gz"))[0]
+    manifest = manifest_of(path)
+    if how == "gone":
+        path.unlink()
+    elif how == "flipped":
+        flip_bit(path)
+    else:
+        manifest.write_bytes(manifest.read_bytes()[:40])
+    report = visit(world, *([sound.layout.root] if helper == "standby" else []))
+    assert (report.exit_code, report.needs_person) == (1, 0), report.treatments
+    assert visit(world).exit_code == 0
+    assert [s.sha256 for s in sealed_segments(world.layout.segments)] == [
+        s.sha256 for s in sealed_segments(sound.layout.segments)
+    ]
+
+
+def _a_part(world: Deployment, kind: str) -> Path:
+    record = next(world.journal.records(type=kind))
+    return world.layout.accepted / str(record.data["parts"][0]["path"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("is_trimmed", [False, True])
+@pytest.mark.parametrize("kind", [FILE_ACCEPTED, EVENTS_SETTLED])
+@pytest.mark.parametrize("how", ["gone", "flipped", "empty"])
+def test_a_damaged_part_is_made_again(
+    sound: Deployment, world: Deployment, how: str, kind: str, is_trimmed: bool
+) -> None:
+    if is_trimmed:
+        trim(world.journal, world.layout, now=NOW + timedelta(days=90))
+    path = _a_part(world, kind)
+    if how == "gone":
+        path.unlink()
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        flip_bit(path)
+    report = visit(world)
+    assert (report.exit_code, report.needs_person) == (1, 0), report.treatments
+    assert visit(world).exit_code == 0
+    assert rebuild_root(world, is_from_raw=False, progress=lambda _: None).digests == digests(sound)
+
+
+def test_a_rebuild_from_raw_gives_the_same_digests(sound: Deployment, world: Deployment) -> None:
+    report = rebuild_root(world, is_from_raw=True, progress=lambda _: None)
+    assert report.digests == digests(sound)
+    assert any((report.quarantine / "accepted").rglob("*.parquet"))
+    assert visit(world).exit_code == 0
+
+
+def test_a_rebuild_says_which_table_is_not_what_it_was(world: Deployment) -> None:
+    rows = world.lake.read("silver/sales")
+    world.lake.overwrite("silver/sales", rows.with_columns(units=rows["units"] + 1))
+    assert rebuild_root(world, is_from_raw=False, progress=lambda _: None).differs == ("silver/sales",)

@@ -160,7 +160,8 @@ def _treat_all(deployment: Deployment, tools: DoctorTools, depth: Depth, quarant
     if any(not layout.journal.is_file() for _ in found):
         return done
     if layout.journal.is_file():
-        done += mend_segments(check_segments(layout, deployment.journal, with_digests=is_full), deployment, quarantine)
+        faults = check_segments(layout, deployment.journal, with_digests=is_full)
+        done += mend_segments(faults, deployment, tools.helpers, quarantine)
         faults = check_archive(_file_records(deployment), layout.archive, with_digests=is_full)
         sources = [layout.drop, *(RootLayout(root).archive for root in tools.helpers)]
         done += mend_archive(faults, layout.archive, sources, quarantine)

@@ -14,6 +14,7 @@ from replenish.cli.rebuild_tables import (
     Progress,
     begin_plan,
     build_layers,
+    derive_parts,
     digests_of_layers,
     drop_layers,
     finish_plan,
@@ -59,6 +60,8 @@ def rebuild_root(
             stamp = now_utc().strftime("%Y%m%dT%H%M%S")
             plan = begin_plan(deployment, stamp, is_from_raw=is_from_raw, is_comparing=is_comparing)
         quarantine = drop_layers(deployment, plan)
+        if plan["from_raw"]:
+            derive_parts(deployment, progress)
         has_gold = any(table.startswith("gold/") for table in plan["tables"])
         scratch = layout.root / "dbt"
         build_gold = (lambda: build_gold_tables(deployment.lake, scratch)) if has_gold else None

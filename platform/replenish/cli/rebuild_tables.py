@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from replenish.cli.deployment import Deployment
+from replenish.cli.mend_log import rederive_record
 from replenish.digests import table_digest
 from replenish.history.bronze import BRONZE_APP, append_bronze, bronze_table
 from replenish.history.silver import SILVER_APP, silver_table, update_silver
+from replenish.ingest.accepted_parts import parts_of
 from replenish.stores.doctor.findings import Finding
 from replenish.stores.doctor.lake_checks import drop_table, lake_tables
 from replenish.stores.doctor.quarantine import Quarantine
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.durable import fsync_path
 from replenish.stores.failpoints import failpoint
+from replenish.stores.journal_entry import PART_BEARING
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 
@@ -74,8 +77,23 @@ def drop_layers(deployment: Deployment, plan: dict[str, Any]) -> Path:
     for table in plan["tables"]:
         if not (quarantine.folder / "lake" / table).exists():
             drop_table(layout.lake, table, quarantine, "rebuilt from the log")
+    if plan["from_raw"] and not (quarantine.folder / "accepted").exists():
+        quarantine.move(layout.accepted, "derived again from the log")
     failpoint("rebuild.dropped")
     return quarantine.folder
+
+
+def derive_parts(deployment: Deployment, progress: Progress) -> int:
+    """Accepted parts of every record anew, in log order; those that are there already are taken for done."""
+    n_rows = 0
+    for record in deployment.journal.records(type=PART_BEARING):
+        parts = parts_of(record)
+        if any(not (deployment.layout.accepted / part.path).is_file() for part in parts) and record.seq is not None:
+            rederive_record(deployment, record.seq)
+            progress(f"{record.subject}: {sum(part.rows for part in parts):,} rows derived again")
+        n_rows += sum(part.rows for part in parts)
+    failpoint("rebuild.layer_done")
+    return n_rows
 
 
 def build_layers(deployment: Deployment, build_gold: Callable[[], None] | None, progress: Progress) -> None:
@@ -104,7 +122,7 @@ def finish_plan(layout: RootLayout, quarantine: Path) -> None:
 
 def compare_with_the_log(deployment: Deployment, scratch: Path) -> list[Finding]:
     """Make bronze and silver again under `scratch` and compare with the lake's; a table behind the log is left out."""
-    beside = replace(deployment, lake=DeltaLake(scratch))
+    beside = replace(deployment, lake=DeltaLake(scratch / "lake"))
     build_layers(beside, None, lambda _: None)
     findings = []
     for stream in deployment.contracts:

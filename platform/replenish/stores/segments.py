@@ -93,6 +93,17 @@ def seal(
         return new
 
 
+def reseal(journal: JournalReader, layout: RootLayout, first_seq: int, last_seq: int) -> Segment:
+    """Seal a range again whose segment was lost or set aside, as it was; the same bytes where the journal is whole.
+
+    Raises:
+        DamagedLog: The journal no longer has every body of the range, or does not verify.
+        AlreadyRunning: Another process seals.
+    """
+    with hold(layout.locks / "seal.lock", "seal a range again"):
+        return _seal_range(journal, layout.segments, first_seq - 1, last_seq)
+
+
 def read_segment(segment: Segment) -> Iterator[SealedEntry]:
     """The entries of a segment in log order, each verified as it is read.
 

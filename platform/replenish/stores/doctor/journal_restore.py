@@ -14,13 +14,14 @@ from pathlib import Path
 
 import apsw
 
-from replenish.stores.doctor.journal_sources import LogEntry, LogSource
+from replenish.stores.doctor.journal_sources import LogSource
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.durable import fsync_path
 from replenish.stores.journal import Journal, set_letter_status
 from replenish.stores.journal_chain import GENESIS, fault_of_row
 from replenish.stores.journal_entry import EVENT_TYPES, LETTER_DISCARDED, LETTER_REDRIVEN, LetterStatus
 from replenish.stores.journal_events import INSERT_LETTER, INSERT_ROW
+from replenish.stores.segments import SealedEntry
 
 ENTRIES_PER_COMMIT = 5_000
 _STATUS: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
@@ -77,18 +78,20 @@ def restore_journal(target: Path, sources: Sequence[LogSource], old: Path | None
     return restored
 
 
-def _sound_entry(sources: Sequence[LogSource], seq: int, before: bytes) -> tuple[LogEntry, str] | None:
+def _sound_entry(sources: Sequence[LogSource], seq: int, before: bytes) -> tuple[SealedEntry, str] | None:
     """The first copy that verifies, whole ones first, and the name of its source."""
     copies = [(entry, source.name) for source in sources if (entry := source.entry(seq)) is not None]
     whole = [(entry, name) for entry, name in copies if entry.row.data is not None]
-    bare = [(LogEntry(e.row._replace(data=None), e.letters), name) for e, name in copies if e.row.type in EVENT_TYPES]
+    bare = [
+        (SealedEntry(e.row._replace(data=None), e.letters), name) for e, name in copies if e.row.type in EVENT_TYPES
+    ]
     for entry, name in (*whole, *bare):
         if fault_of_row(entry.row, entry.letters, before, seq) is None:
             return entry, name
     return None
 
 
-def _insert(connection: apsw.Connection, entry: LogEntry, restored: RestoredJournal, source: str) -> None:
+def _insert(connection: apsw.Connection, entry: SealedEntry, restored: RestoredJournal, source: str) -> None:
     row = entry.row
     connection.execute(INSERT_ROW, row)
     connection.executemany(INSERT_LETTER, [(*letter, row.time, row.time) for letter in entry.letters])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import apsw
 
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.journal_chain import LetterRow, LogRow
+from replenish.stores.segments import SealedEntry, Segment, read_segment
 
 PAGE_ENTRIES = 500
 MAX_EMPTY_PAGES = 40
@@ -24,19 +26,12 @@ _LETTERS = (
 )
 
 
-class LogEntry(NamedTuple):
-    """A record with its dead letters, not yet verified."""
-
-    row: LogRow
-    letters: tuple[LetterRow, ...]
-
-
 class LogSource(Protocol):
-    """Something that may hold entries of the log."""
+    """Something that may hold entries of the log, not yet verified by us."""
 
     name: str
 
-    def entry(self, seq: int) -> LogEntry | None:
+    def entry(self, seq: int) -> SealedEntry | None:
         """The entry at a place; None where it is not there or cannot be read."""
         ...
 
@@ -52,10 +47,10 @@ class JournalFileSource:
         self.name = path.name
         self._path = path
         self._connection, _ = try_to_read(self._open)
-        self._page: dict[int, LogEntry] = {}
+        self._page: dict[int, SealedEntry] = {}
         self._page_nr = -1
 
-    def entry(self, seq: int) -> LogEntry | None:
+    def entry(self, seq: int) -> SealedEntry | None:
         """The entry at a place; a page of neighbours is read along."""
         if seq // PAGE_ENTRIES != self._page_nr:
             self._page_nr = seq // PAGE_ENTRIES
@@ -87,7 +82,7 @@ class JournalFileSource:
         connection.set_busy_timeout(30_000)
         return connection
 
-    def _read(self, first: int, last: int) -> dict[int, LogEntry]:
+    def _read(self, first: int, last: int) -> dict[int, SealedEntry]:
         if self._connection is None:
             return {}
         rows, _ = try_to_read(lambda: self._select(_ROWS, (first, last)))
@@ -102,7 +97,38 @@ class JournalFileSource:
         for letter in letters or ():
             by_seq.setdefault(letter[1], []).append(LetterRow._make(letter))
         entries = (LogRow._make(row) for row in rows)
-        return {row.seq: LogEntry(row, tuple(by_seq.get(row.seq, ()))) for row in entries}
+        return {row.seq: SealedEntry(row, tuple(by_seq.get(row.seq, ()))) for row in entries}
 
     def _select(self, sql: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
         return [] if self._connection is None else list(self._connection.execute(sql, values))
+
+
+class SegmentSource:
+    """Entries of the sealed segments of one folder; a segment that is not what was sealed gives none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = "segments"
+        manifests = sorted(folder.glob("*.manifest.json")) if folder.is_dir() else []
+        read = [try_to_read(lambda path=path: _segment_of(path))[0] for path in manifests]  # type: ignore[misc]
+        self._segments: list[Segment] = [segment for segment in read if segment is not None]
+        self._open: Segment | None = None
+        self._entries: dict[int, SealedEntry] = {}
+
+    def entry(self, seq: int) -> SealedEntry | None:
+        """The entry at a place; its whole segment is held until another one is asked for."""
+        if seq not in self._entries:
+            segment = next((s for s in self._segments if s.first_seq <= seq <= s.last_seq), None)
+            if segment is None or segment == self._open:
+                return None
+            self._open, self._entries = segment, {}
+            try_to_read(lambda: self._entries.update((e.row.seq, e) for e in read_segment(segment)))
+        return self._entries.get(seq)
+
+    def last_seq(self) -> int:
+        """The last place that was sealed."""
+        return max((segment.last_seq for segment in self._segments), default=0)
+
+
+def _segment_of(manifest: Path) -> Segment:
+    fields = json.loads(manifest.read_bytes())
+    return Segment(manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".jsonl.gz"), **fields)
