@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,16 +23,15 @@ from replenish.contracts.model import Contract
 from replenish.errors import EventFault
 from replenish.ingest.events.declared_events import DeclaredFeedJudge
 from replenish.ingest.events.event_feeds import event_feeds, is_identity_feed
-from replenish.ingest.events.offered_event import EventVerdict, OfferedEvent
+from replenish.ingest.events.offered_event import EventOperation, EventVerdict, OfferedEvent
 from replenish.ingest.reasons import ID_CONFLICT, UNKNOWN_FEED
 from replenish.ingest.strict_json import strict_object
+from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EVENT_DEAD, EVENT_DELETE, EVENT_UPSERT, DeadLetter, EventEntry, Receipt
-
-if TYPE_CHECKING:
-    from replenish.stores.group_commit import GroupCommit
 
 UNKNOWN_SCHEMA = "unknown@0.0.0"
 """`dataschema` of an event whose feed nobody knows."""
+_VERSION = re.compile(r"([a-z][a-z0-9_]*)@\d+\.\d+\.\d+$")
 RAW_IS_BASE64 = "base64:"
 """Stands before the raw of a dead letter that is no text."""
 
@@ -46,6 +45,8 @@ class _OpenFeed:
     upsert: EventStruct
     delete: EventStruct
     declared: DeclaredFeedJudge | None
+    older: Mapping[str, tuple[EventStruct, EventStruct]]
+    """By `<stream>@<version>` the structs (upsert, delete) of older versions that are live."""
 
 
 class EventDoor:
@@ -57,6 +58,7 @@ class EventDoor:
         contracts: Mapping[str, Contract],
         group: GroupCommit,
         clock: Callable[[], datetime],
+        versions: Mapping[str, Mapping[str, Contract]] | None = None,
     ) -> None:
         self._group = group
         self._clock = clock
@@ -70,6 +72,11 @@ class EventDoor:
                 event_struct(contract),
                 event_struct(contract, is_delete=True),
                 None if is_identity_feed(feed, contract) else DeclaredFeedJudge(feed, contract, dataset),
+                {
+                    f"{older.stream}@{number}": (event_struct(older), event_struct(older, is_delete=True))
+                    for number, older in (versions or {}).get(feed.stream, {}).items()
+                    if number != contract.version
+                },
             )
 
     def offer(self, events: Sequence[OfferedEvent]) -> list[EventVerdict]:
@@ -102,6 +109,9 @@ class EventDoor:
                 if known is None:
                     raise EventFault(UNKNOWN_FEED, f"no feed {event.feed_id!r} takes single events")
                 value = strict_object(event.body)
+                dataschema = known.dataschema
+                if event.dataschema is not None and event.dataschema != dataschema:
+                    dataschema, known = _by_version(known, event.dataschema)
                 if known.declared is not None:
                     waiting.setdefault(event.feed_id, []).append(len(entries))
                 elif event.op == "upsert":
@@ -113,11 +123,21 @@ class EventDoor:
                 continue
             kind = EVENT_UPSERT if event.op == "upsert" else EVENT_DELETE
             entries.append(
-                EventEntry(event.source, event.id, kind, event.feed_id, known.dataschema, event.body, event.traceparent)
+                EventEntry(event.source, event.id, kind, event.feed_id, dataschema, event.body, event.traceparent)
             )
         for feed_id, places in waiting.items():
             self._judge_declared(feed_id, places, events, entries, now)
         return entries
+
+    def contract_shape(self, feed_id: str, op: EventOperation) -> tuple[str, EventStruct] | None:
+        """`dataschema` and struct of a feed's contract-shaped events; None for a declared feed.
+
+        For a door that reads plainly sound events in one pass with their envelopes; all others go through `judge`.
+        """
+        known = self._open[feed_id]
+        if known.declared is not None:
+            return None
+        return known.dataschema, known.upsert if op == "upsert" else known.delete
 
     def dead(
         self,
@@ -173,6 +193,22 @@ class EventDoor:
         faults = judge.faults([(events[place].body, events[place].op == "delete") for place in places], now)
         for nr, fault in faults.items():
             entries[places[nr]] = self._dead_event(events[places[nr]], fault)
+
+
+def _by_version(known: _OpenFeed, named: str) -> tuple[str, _OpenFeed]:
+    """The feed read by the version an event names; as it is where it names something else than a version of ours.
+
+    Raises:
+        EventFault: `unsupported_version`: a version of this contract that is not live.
+    """
+    match = _VERSION.search(named)
+    if match is None or known.declared is not None or match[1] != known.feed.stream or match[0] == known.dataschema:
+        return known.dataschema, known
+    if match[0] not in known.older:
+        live = ", ".join([*known.older, known.dataschema])
+        raise EventFault("unsupported_version", f"live are {live}", field="dataschema")
+    upsert, delete = known.older[match[0]]
+    return match[0], replace(known, upsert=upsert, delete=delete)
 
 
 def raw_text(raw: bytes) -> str:

@@ -15,12 +15,13 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from replenish.contracts.event_struct import EventStruct
 from replenish.errors import EventFault, RequestRefused
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
 from replenish.ingest.http.credentials import Sender
 from replenish.ingest.reasons import UNKNOWN_FEED
-from replenish.ingest.strict_json import strict_object
+from replenish.ingest.strict_json import MAX_TEXT_BYTES, strict_object
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT, EventEntry
 
 OPERATIONS: dict[str, EventOperation] = {EVENT_UPSERT: "upsert", EVENT_DELETE: "delete"}
@@ -30,7 +31,11 @@ BAD_ENVELOPE = "bad_envelope"
 
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_VERSIONED = re.compile(r"[a-z0-9_]+@[0-9.]+")
 _JSON_TYPE = re.compile(r"application/([\w.+-]+\+)?json(\s*;.*)?", re.IGNORECASE)
+
+
+Whole64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Envelope(msgspec.Struct):
@@ -48,18 +53,30 @@ class Envelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"")
 
 
+class PlainEnvelope(Envelope):
+    """The same around data without nested values, in one pass."""
+
+    data: dict[str, Whole64 | float | str | bool | None] | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
+
+
 class _Kind(NamedTuple):
     """What rows with the same source, type and subject have in common."""
 
     feed_id: str
     source: str
     op: EventOperation
+    dataschema: str
+    shape: EventStruct | None
+    """How contract-shaped data is checked; None for declared feeds, whose rows are judged together."""
     n_quotes: int
     """Quotation marks of the four attributes, the id and the name `data`: with these alone no name is given twice."""
 
 
 _KNOWN = frozenset(Envelope.__struct_fields__)
 _DECODER = msgspec.json.Decoder(Envelope)
+_PLAIN = msgspec.json.Decoder(PlainEnvelope)
+_TYPE_OF = {op: kind for kind, op in OPERATIONS.items()}
+_encode = msgspec.json.Encoder().encode
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -87,41 +104,53 @@ class RowReader:
         self.n_dead = 0
         """Rows so far from which no event could be read."""
 
-    def read(self, rows: Sequence[bytes], first_nr: int, n_rows: int) -> list[OfferedEvent | EventEntry]:
+    def read(self, rows: Sequence[bytes], first_nr: int, n_rows: int, now: datetime) -> list[OfferedEvent | EventEntry]:
         """One event or dead entry a row, in order. `first_nr` counts from 1, `n_rows` is the whole request's.
 
         Raises:
             RequestRefused: 403, a row that is not this sender's to write: nothing of the request may be used.
         """
         self._n_rows = n_rows
-        decode, kinds = _DECODER.decode, self._kinds
+        decode, kinds = _PLAIN.decode, self._kinds
         events: list[OfferedEvent | EventEntry] = []
         for nr, row in enumerate(rows, first_nr):
             try:
                 e = decode(row)
-                kind = kinds[e.specversion, e.type, e.subject, e.source]
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
-                events.append(self._read_strictly(row, nr))
-                continue
-            body = bytes(e.data)
-            head = len(row) - len(body) - 1
-            rare = (e.time is not None) + (e.dataschema is not None) + (e.traceparent is not None)
-            if (
-                e.id is None
-                or not 0 < len(e.id) <= LONGEST_ID
-                or not e.id.isprintable()
-                or e.datacontenttype is not None
-                or not body
-                or not row.startswith(body, head)
-                or row.count(b'"', 0, head) != kind.n_quotes + 4 * rare
-            ):
-                events.append(self._read_strictly(row, nr))
-                continue
-            traceparent = self._traceparent if e.traceparent is None else _trace(e.traceparent)
-            events.append(
-                OfferedEvent(kind.source, e.id, kind.feed_id, kind.op, body, traceparent, f"request row {nr}")
-            )
+                entry = self._sound(e, kinds[e.specversion, e.type, e.subject, e.source], row, now)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, EventFault):
+                entry = None
+            events.append(self._read_strictly(row, nr) if entry is None else entry)
         return events
+
+    def _sound(self, e: PlainEnvelope, kind: _Kind, row: bytes, now: datetime) -> EventEntry | None:
+        """The entry of a usual row; None where anything about it has to be looked at more closely.
+
+        Its data, written again, gives the same bytes: so no name stands there twice, no number was rounded, and there
+        is nothing between the values. No backslash: so no control characters and no half characters.
+        """
+        id_ = e.id
+        body = _encode(e.data)
+        head = len(row) - len(body) - 1
+        n_quotes = kind.n_quotes
+        if e.traceparent is not None or e.time is not None:
+            n_quotes += 4 * ((e.traceparent is not None) + (e.time is not None))
+        if (
+            kind.shape is None
+            or id_ is None
+            or not 0 < len(id_) <= LONGEST_ID
+            or not id_.isprintable()
+            or e.datacontenttype is not None
+            or e.dataschema is not None
+            or not row.startswith(body, head)
+            or row.count(b'"', 0, head) != n_quotes
+            or b"\\" in row
+            or b"\x7f" in row
+            or len(row) > MAX_TEXT_BYTES
+        ):
+            return None
+        kind.shape.read(e.data, now)  # type: ignore[arg-type]
+        trace = self._traceparent if e.traceparent is None else _trace(e.traceparent)
+        return EventEntry(kind.source, id_, _TYPE_OF[kind.op], kind.feed_id, kind.dataschema, body, trace)
 
     def read_binary(self, attributes: Mapping[str, str], body: bytes) -> OfferedEvent | EventEntry:
         """The event whose attributes came as `ce-` headers (names without it) and whose data is the body."""
@@ -172,8 +201,16 @@ class RowReader:
             kind = self._kind(e, source)
         except EventFault as fault:
             return self._dead(row, nr, fault.reason, fault.field, fault.rule, e.id, e.source)
-        traceparent = _trace(e.traceparent) or self._traceparent
-        return OfferedEvent(kind.source, str(e.id), kind.feed_id, kind.op, body, traceparent, _offset(nr))
+        return OfferedEvent(
+            kind.source,
+            str(e.id),
+            kind.feed_id,
+            kind.op,
+            body,
+            _trace(e.traceparent) or self._traceparent,
+            _offset(nr),
+            e.dataschema if e.dataschema is not None and _VERSIONED.fullmatch(e.dataschema) else None,
+        )
 
     def _kind(self, e: Envelope, source: str) -> _Kind:
         if e.type is None and self._feed_id is None:
@@ -184,7 +221,9 @@ class RowReader:
         feed_id = self._feed_of(e.subject)
         self._permit(source, feed_id)
         attributes = (e.specversion, e.type, e.subject, e.source)
-        kind = _Kind(feed_id, source, op, 4 * (sum(value is not None for value in attributes) + 1) + 2)
+        dataschema, shape = self._door.contract_shape(feed_id, op) or ("", None)
+        n_quotes = 4 * (sum(value is not None for value in attributes) + 1) + 2
+        kind = _Kind(feed_id, source, op, dataschema, shape, n_quotes)
         self._kinds[attributes] = kind
         return kind
 

@@ -69,12 +69,12 @@ def split_rows(body: bytes, layout: Layout, most_rows: int) -> list[bytes]:
 
 
 def _lines(body: bytes, most_rows: int) -> list[bytes]:
-    if body.count(b"\n") > most_rows:
-        raise _too_many(most_rows)
-    rows = body.split(b"\n")
-    if rows and not rows[-1]:
+    rows = body.split(b"\n", most_rows)
+    if not rows[-1].strip(_SPACE):
         rows.pop()
-    if b"\r" in body or b"\n\n" in body or body[:1] in _SPACE:
+    elif len(rows) > most_rows:
+        raise _too_many(most_rows)
+    if b"" in rows or b"\r" in body:
         rows = [row for row in (line.strip(_SPACE) for line in rows) if row]
     return rows
 

@@ -133,7 +133,7 @@ class _Request:
             if ("ce-specversion" in headers or "ce-id" in headers) and media_type == "application/json":
                 return await self._settle([reader.read_binary(_binary_attributes(headers), body)], is_single=True)
             rows = split_rows(body, layout, door.limits.rows)
-            events = await _read_rows(reader, rows)
+            events = await _read_rows(reader, rows, door.clock())
             is_single = len(rows) == 1 and (layout == "single" or (layout == "any" and body.lstrip()[:1] != b"["))
             return await self._settle(events, is_single=is_single)
         finally:
@@ -147,7 +147,7 @@ class _Request:
 
     async def _settle(self, events: list[OfferedEvent | EventEntry], *, is_single: bool) -> HttpAnswer:
         entries, receipts = await self._commit(events)
-        ids = [e.id if type(e) is OfferedEvent else e.id.rpartition("#")[0] for e in events]
+        ids = [e.id if type(e) is OfferedEvent or e.letter is None else e.id.rpartition("#")[0] for e in events]  # type: ignore[union-attr]
         is_minimal = "return=minimal" in self._headers.get("prefer", "")
         verdict = verdict_of(ids, entries, receipts, is_minimal=is_minimal and not is_single)
         self._door.metrics.count_events(entries, receipts)
@@ -181,9 +181,9 @@ class _Request:
 
     def _judged(self, events: list[OfferedEvent | EventEntry]) -> list[EventEntry]:
         offered = [e for e in events if type(e) is OfferedEvent]
+        if not offered:
+            return events  # type: ignore[return-value]
         judged = self._door.door.judge(offered)
-        if len(offered) == len(events):
-            return judged
         remaining = iter(judged)
         return [next(remaining) if type(e) is OfferedEvent else e for e in events]  # type: ignore[misc]
 
@@ -195,12 +195,12 @@ async def send_answer(send: Send, answer: HttpAnswer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _read_rows(reader: RowReader, rows: list[bytes]) -> list[OfferedEvent | EventEntry]:
+async def _read_rows(reader: RowReader, rows: list[bytes], now: datetime) -> list[OfferedEvent | EventEntry]:
     if len(rows) <= ROWS_PER_TURN:
-        return reader.read(rows, 1, len(rows))
+        return reader.read(rows, 1, len(rows), now)
     events: list[OfferedEvent | EventEntry] = []
     for start in range(0, len(rows), ROWS_PER_TURN):
-        events += reader.read(rows[start : start + ROWS_PER_TURN], start + 1, len(rows))
+        events += reader.read(rows[start : start + ROWS_PER_TURN], start + 1, len(rows), now)
         await asyncio.sleep(0)
     return events
 
