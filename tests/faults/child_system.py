@@ -45,11 +45,15 @@ class ChildSystem:
     world: dict[str, int] = field(default_factory=dict)
     root_folder: Path | None = None
     """Where the root lies if not in `folder`: a mounted image."""
+    site: str = "root"
+    """The root that clients talk to; another one after a promotion."""
+    extra: dict[str, str] = field(default_factory=dict)
+    """Environment of the children: where their source is."""
     n_phases: int = 0
 
     @property
     def root(self) -> Path:
-        return (self.root_folder or self.folder) / "root"
+        return (self.root_folder or self.folder) / self.site
 
     @property
     def oracle_file(self) -> Path:
@@ -136,6 +140,7 @@ class ChildSystem:
     def environment(self, arm: Arm | None) -> dict[str, str]:
         """The environment of a child: few threads, and the armed failpoint."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("REPLENISH_")}
+        own |= self.extra
         own |= {"PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}", "POLARS_MAX_THREADS": "2", "REPLENISH_ROOT": str(self.root)}
         if arm is not None and arm.failpoint is not None:
             own["REPLENISH_FAILPOINT"] = f"{arm.failpoint}:{arm.action}:{arm.nth}"

@@ -20,12 +20,14 @@ from replenish.digests import table_digest
 from replenish.errors import ReplenishError
 from replenish.history.bronze import BRONZE_APP, bronze_table
 from replenish.history.silver import silver_table
+from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_DEAD, FILE_ACCEPTED, FILE_DEAD, PART_BEARING
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
+from replenish.stores.segments import log_entries, read_segment, sealed_segments
 
 from tests.faults.oracle import Ack, read_acks
-from tests.faults.world import SOURCE, STREAM, World
+from tests.faults.world import SOURCE, STREAM, Key, World
 
 Breaches = Iterator[str]
 
@@ -68,7 +70,7 @@ class LogView:
 def log_breaches(root: Path, acks: list[Ack]) -> list[str]:
     """What must hold of the log at any moment, also right after a crash: I1, I2, I4, I6, I7, I8."""
     log = LogView.of(root)
-    checks: tuple[Callable[[LogView], Breaches], ...] = (_contiguous, _chained, _counted, _lettered, _complete, _settled)
+    checks: tuple[Callable[[LogView], Breaches], ...] = (_contiguous, _chained, _counted, _lettered, _complete, _sealed, _settled)
     found = list(_acked_is_kept(log, acks))
     for check in checks:
         found += check(log)
@@ -83,7 +85,9 @@ def lake_breaches(root: Path) -> list[str]:
     return found or list(_prefix(LogView.of(root), lake, contracts[STREAM]))
 
 
-def final_breaches(root: Path, oracle: Path, world: World, twin: dict[str, str]) -> list[str]:
+def final_breaches(
+    root: Path, oracle: Path, world: World, twin: dict[str, str], truth: dict[Key, int]
+) -> list[str]:
     """Everything, once a completing run has ended: also I3 of silver, and equality with an unharmed twin."""
     acks = read_acks(oracle)
     found = log_breaches(root, acks) + lake_breaches(root)
@@ -96,7 +100,7 @@ def final_breaches(root: Path, oracle: Path, world: World, twin: dict[str, str])
         found.append(f"I3 bronze stopped before record {last} although the run completed")
     found += _offered_is_judged(log, world)
     found += _silver_is_the_log(log, lake, contract)
-    found += _silver_is_true(lake, world)
+    found += _silver_is_true(lake, truth)
     digests = lake_digests(root)
     found += [f"twin: {name} differs from that of an unharmed run" for name in twin if digests.get(name) != twin[name]]
     return found
@@ -142,12 +146,9 @@ def _chained(log: LogView) -> Breaches:
     """I2: the hash chain holds."""
     if not log.records:
         return
-    from replenish.stores.journal import Journal
-
     journal = Journal(log.layout.journal)
     try:
-        if hasattr(journal, "verify_chain"):
-            journal.verify_chain()
+        journal.verify_chain()
     except ReplenishError as error:
         yield f"I2 {error}"
     finally:
@@ -205,6 +206,24 @@ def _complete(log: LogView) -> Breaches:
                 continue
             if rows != part["rows"]:
                 yield f"I7 record {record['seq']}: part {part['path']} holds {rows} rows, not {part['rows']}"
+
+
+def _sealed(log: LogView) -> Breaches:
+    """I7: every sealed segment is whole, and the body of every record is in the journal or in one of them."""
+    if not log.records:
+        return
+    journal = Journal(log.layout.journal)
+    try:
+        for segment in sealed_segments(log.layout.segments):
+            for _ in read_segment(segment):
+                pass
+        for entry in log_entries(journal, log.layout):
+            if entry.row.data is None:
+                yield f"I7 the body of record {entry.row.seq} is neither in the journal nor in a segment"
+    except ReplenishError as error:
+        yield f"I7 {error}"
+    finally:
+        journal.close()
 
 
 def _settled(log: LogView) -> Breaches:
@@ -276,12 +295,11 @@ def _silver_is_the_log(log: LogView, lake: DeltaLake, contract: Contract) -> Bre
         yield f"I3 {twice} postings of silver are there twice"
 
 
-def _silver_is_true(lake: DeltaLake, world: World) -> Breaches:
+def _silver_is_true(lake: DeltaLake, truth: dict[Key, int]) -> Breaches:
     """Silver says of every fact what the world's own bookkeeping says: nothing lost, doubled or invented."""
     silver = lake.read(silver_table(STREAM))
     net = silver.group_by("location_id", "sold_at", "sale_id").agg((pl.col("units") * pl.col("posting_sign")).sum())
     found = {(place, sold.isoformat(), sale): units for place, sold, sale, units in net.iter_rows()}
-    truth = world.truth()
     wrong = [key for key in {*truth, *found} if truth.get(key) != found.get(key)]
     if wrong:
         key = min(wrong)

@@ -11,7 +11,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from replenish.stores import failpoints
 
 from tests.faults.child_system import Arm
 
@@ -86,19 +89,21 @@ def ack_before_commit() -> None:
 
 
 def offset_in_a_side_file() -> None:
-    """The position of a table's consumer stands in a file beside it and not in the commit."""
+    """A consumer goes by a file beside the table and not by the offset inside the commit."""
     from replenish.stores.lake import DeltaLake
 
+    def side_file(lake: DeltaLake, table: str, app_id: str) -> Path:
+        return lake.path(table).with_suffix(f".{app_id.replace('/', '_')}.offset")
+
     def app_version(self: DeltaLake, table: str, app_id: str) -> int | None:
-        side = self.path(table).with_suffix(f".{app_id.replace('/', '_')}.offset")
+        side = side_file(self, table, app_id)
         return int(side.read_text()) if side.exists() else None
 
     def keeping(write: Callable[..., Any]) -> Callable[..., Any]:
         def written(self: DeltaLake, table: str, *args: Any, app: tuple[str, int] | None = None, **how: Any) -> Any:
-            commit = write(self, table, *args, **how)
+            commit = write(self, table, *args, app=app, **how)
             if app is not None:
-                side = self.path(table).with_suffix(f".{app[0].replace('/', '_')}.offset")
-                side.write_text(str(app[1]))
+                side_file(self, table, app[0]).write_text(str(app[1]))
             return commit
 
         return written
@@ -106,22 +111,37 @@ def offset_in_a_side_file() -> None:
     DeltaLake.app_version = app_version  # type: ignore[method-assign]
     for name in ("append", "overwrite", "replace_partitions"):
         setattr(DeltaLake, name, keeping(getattr(DeltaLake, name)))
+    swap("replenish.stores.lake_commit", "is_inside", lambda _: lambda table, app: False)
+    swap("replenish.stores.lake", "_refuse_moved", lambda _: lambda *args: None)
 
 
 def blind_retry() -> None:
-    """A write that raised is taken for one that did not happen."""
-    from replenish.stores.lake import DeltaLake
+    """A write that raised is taken for one that did not happen, and is done again."""
+    from deltalake import DeltaTable
 
-    def retrying(write: Callable[..., Any]) -> Callable[..., Any]:
-        def written(self: DeltaLake, table: str, *args: Any, app: Any = None, **how: Any) -> Any:
+    importlib.import_module("replenish.stores.lake")
+
+    def undecided(_: Callable[..., Any]) -> Callable[..., Any]:
+        def write_once(request: Any, write: Callable[[], object], first_new: int) -> DeltaTable:
+            failpoints.failpoint("lake.before_write")
+            write()
+            failpoints.failpoint("lake.written")
+            return DeltaTable(str(request.folder))
+
+        return write_once
+
+    def retrying(write_frame: Callable[..., Any]) -> Callable[..., Any]:
+        def write_twice(request: Any, before: Any, data: Any, **how: Any) -> Any:
             try:
-                return write(self, table, *args, app=app, **how)
+                return write_frame(request, before, data, **how)
             except Exception:
-                return write(self, table, *args, **how)
+                newest = None if before is None else DeltaTable(str(request.folder))
+                return write_frame(request, newest, data, **how)
 
-        return written
+        return write_twice
 
-    DeltaLake.append = retrying(DeltaLake.append)  # type: ignore[method-assign]
+    swap("replenish.stores.lake_commit", "decided", undecided)
+    swap("replenish.stores.lake_commit", "write_frame", retrying)
 
 
 def without_dedupe_key() -> None:
@@ -178,7 +198,7 @@ MUTANTS: dict[str, Mutant] = {
         Mutant("no_fsync_barrier", without_barrier, "cut", "file", Arm("journal.after_commit", "kill", 4)),
         Mutant("ack_before_commit", ack_before_commit, "kill", "events", Arm("journal.before_begin", "kill", 3)),
         Mutant("offset_in_side_file", offset_in_a_side_file, "kill", "lake", Arm("lake.done", "kill", 2)),
-        Mutant("blind_retry", blind_retry, "error", "lake", Arm("lake.written", "eio", 2)),
+        Mutant("blind_retry", blind_retry, "error", "lake", Arm("lake.written", "eio", 3)),
         Mutant("no_dedupe_key", without_dedupe_key, "kill", "events", Arm("journal.after_commit", "kill", 3)),
         Mutant("letters_apart", letters_apart, "kill", "file", Arm("journal.after_commit", "kill", 1)),
     )

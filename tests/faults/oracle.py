@@ -55,9 +55,9 @@ def read_acks(path: Path) -> list[Ack]:
     ]
 
 
-def count_offers(path: Path) -> int:
-    """Things that clients sent, answered or not."""
-    return sum(line["kind"] == "offer" for line in _lines(path))
+def read_notes(path: Path, kind: str) -> list[dict[str, Any]]:
+    """Other lines of the client's, by kind."""
+    return [line for line in _lines(path) if line["kind"] == kind]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

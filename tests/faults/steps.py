@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -24,8 +26,8 @@ from replenish.stores.journal import Journal
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 from tests.faults.client import chunks, note_offers, note_verdicts, unanswered
-from tests.faults.oracle import Oracle
-from tests.faults.world import FEED, NOW, SOURCE, STREAM, World, make_world
+from tests.faults.oracle import Oracle, read_notes
+from tests.faults.world import FEED, NOW, SOURCE, STREAM, World, as_csv, make_world
 
 
 @dataclass
@@ -82,6 +84,7 @@ def offer_files(phase: Phase, waves: range) -> None:
     """The source writes the files of a wave into the drop folder, `replenish ingest` takes them."""
     from replenish.ingest.door import ingest_folder
 
+    phase.layout.drop.mkdir(exist_ok=True)
     files = phase.world.files()
     for wave in waves:
         for name, content in files[wave]:
@@ -141,10 +144,7 @@ def offer_events(phase: Phase, waves: range) -> None:
 
 def settle_log(phase: Phase, waves: range) -> None:
     """Event records into facts, as `replenish ingest` and `replenish run` do before bronze."""
-    from importlib.util import find_spec
-    if find_spec("replenish.ingest.events.settle") is None:
-        return
-    from replenish.ingest.events.settle import settle_events
+    from replenish.ingest.settle import settle_events
 
     settle_events(phase.dataset, phase.contracts, phase.journal, phase.layout, now=phase.now())
 
@@ -161,10 +161,123 @@ def serve(phase: Phase, waves: range) -> None:
         sys.exit(ended.exit_code)
 
 
+def seal_log(phase: Phase, waves: range) -> None:
+    """Small segments of all there is, and the bodies of what is sealed and settled out of the journal."""
+    from replenish.stores.segments import seal
+    from replenish.stores.trim import trim
+
+    seal(phase.journal, phase.layout, min_records=5, max_records=20)
+    trim(phase.journal, phase.layout, now=phase.now() + timedelta(days=1), keep_days=0)
+
+
+def maintain(phase: Phase, waves: range) -> None:
+    """Maintenance as often as can be: compaction, a checkpoint, vacuum, the end of old log entries."""
+    from replenish.stores.lake_log import write_checkpoint
+    from replenish.stores.lake_maintenance import compact, expire_log, vacuum
+
+    for table in phase.lake.table_names():
+        compact(phase.lake, table, every=1)
+        write_checkpoint(phase.lake.path(table))
+        vacuum(phase.lake, table)
+        expire_log(phase.lake, table, now=phase.now())
+
+
+def damage(phase: Phase, waves: range) -> None:
+    """Tear the newest commit of bronze, as a disk might, and cut an archived part of nobody's."""
+    entries = sorted((phase.layout.lake / "bronze" / STREAM / "_delta_log").glob("*.json"))
+    newest = entries[-1].read_bytes()
+    entries[-1].write_bytes(newest[: len(newest) // 2])
+
+
+def visit_doctor(phase: Phase, waves: range) -> None:
+    """`replenish doctor` in the depth of a start."""
+    from replenish.cli.deployment import open_deployment
+    from replenish.cli.doctor import examine_deployment
+
+    report = examine_deployment(open_deployment(phase.layout.root), depth="full", is_repairing=True)
+    if report.needs_person:
+        raise AssertionError(f"the doctor needs a person: {report.as_json()}")
+
+
+def rebuild(phase: Phase, waves: range) -> None:
+    """`replenish rebuild`: all tables anew from the log."""
+    from replenish.cli.deployment import open_deployment
+    from replenish.cli.rebuild import rebuild_root
+
+    report = rebuild_root(open_deployment(phase.layout.root), is_from_raw=False, progress=print)
+    if report.differs:
+        raise AssertionError(f"rebuilt tables differ: {report.differs}")
+
+
+def standby_of(layout: RootLayout) -> RootLayout:
+    """The second region, for a trial a folder below the first."""
+    return RootLayout(layout.root / "elsewhere")
+
+
+def ship_log(phase: Phase, waves: range) -> None:
+    """Ship what the standby lacks; a promoted one takes nothing more."""
+    from replenish.errors import Fenced
+    from replenish.stores.standby import ship
+
+    with suppress(Fenced):
+        ship(phase.layout, standby_of(phase.layout), now=phase.now(), max_records=7)
+
+
+def promote_standby(phase: Phase, waves: range) -> None:
+    """The standby takes over; afterwards the old primary must refuse."""
+    from replenish.errors import Fenced
+    from replenish.ingest.door import ingest_folder
+    from replenish.stores.standby import promote
+
+    promote(standby_of(phase.layout), phase.layout, now=phase.now())
+    (phase.layout.drop / "sales-99.csv").write_bytes(as_csv(phase.world.waves[0][:1]))
+    try:
+        ingest_folder(phase.layout.drop, phase.dataset, phase.contracts, phase.journal, phase.layout, now=phase.now())
+    except Fenced:
+        return
+    raise AssertionError("the old primary still takes files after the promotion")
+
+
+def follow_postgres_once(phase: Phase, waves: range) -> None:
+    """`replenish follow postgres erp --once`."""
+    from replenish.cli.follow import follow_postgres
+
+    follow_postgres("erp", once=True)
+
+
+def follow_kafka_once(phase: Phase, waves: range) -> None:
+    """`replenish follow kafka till --once`."""
+    from replenish.cli.follow_kafka import follow_kafka
+
+    follow_kafka("till", once=True, root=phase.layout.root)
+
+
+def change_source(phase: Phase, waves: range) -> None:
+    """The source's own transactions, those that it did not make yet."""
+    from tests.faults.sources import change_table
+
+    made = {line["nr"] for line in read_notes(phase.oracle.path, "sql")}
+    for wave in waves:
+        for delivery in phase.world.waves[wave]:
+            if delivery.nr not in made and not delivery.only_event:
+                change_table(os.environ["TRIAL_DSN"], [delivery])
+                phase.oracle.note("sql", nr=delivery.nr)
+
+
 STEPS: dict[str, Callable[[Phase, range], None]] = {
     "files": offer_files,
     "lake": update_lake,
     "events": offer_events,
     "settle": settle_log,
     "serve": serve,
+    "seal": seal_log,
+    "maintain": maintain,
+    "damage": damage,
+    "doctor": visit_doctor,
+    "rebuild": rebuild,
+    "ship": ship_log,
+    "promote": promote_standby,
+    "postgres": follow_postgres_once,
+    "kafka": follow_kafka_once,
+    "sql": change_source,
 }

@@ -103,8 +103,8 @@ def _make_twin(door: str, seed: int, folder: Path) -> None:
     scenario.harm(run, None, folder / "passes.json")
     seconds = time.time() - min(path.stat().st_mtime for path in (folder / "run").glob("*.ready"))
     scenario.complete(run)
-    digests = lake_digests(run.root)
-    breaches = final_breaches(run.root, run.oracle_file, make_world(seed), digests)
+    digests = lake_digests(run.root) if scenario.has_twin else {}
+    breaches = final_breaches(run.root, run.oracle_file, make_world(seed), digests, scenario.truth(run, make_world(seed)))
     if breaches:
         raise AssertionError(f"the unharmed run of door {door}, world {seed}, is wrong already: {breaches[:5]}")
     passes = json.loads((folder / "passes.json").read_text())
@@ -141,8 +141,11 @@ def run_trial(kind: str, door: str, arm: Arm, seed: int, folder: Path, *, mutant
     system = ChildSystem(folder, world_seed, mutant=mutant)
     with ExitStack() as stack:
         try:
-            breaches = _INJECTORS[kind](system, arm, twin, SCENARIOS[door], stack)
-            breaches += final_breaches(system.root, system.oracle_file, make_world(world_seed), twin.digests)
+            scenario = SCENARIOS[door]
+            breaches = _INJECTORS[kind](system, arm, twin, scenario, stack)
+            world = make_world(world_seed)
+            truth = scenario.truth(system, world)
+            breaches += final_breaches(system.root, system.oracle_file, world, twin.digests, truth)
         except AssertionError as fault:
             breaches = [str(fault)]
         result = TrialResult(
@@ -162,7 +165,7 @@ def _killed(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, stack
     """The process dies (or fails) where the arm says; what is there is looked at before anything runs again."""
     begin(twin, scenario, system)
     scenario.harm(system, arm, None)
-    breaches = breaches_now(system)
+    breaches = breaches_now(system, scenario)
     scenario.complete(system)
     return breaches
 
@@ -172,7 +175,7 @@ def _clock_jumped(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario,
     begin(twin, scenario, system)
     system.clock_offset = 7200.0
     scenario.harm(system, arm, None)
-    breaches = breaches_now(system)
+    breaches = breaches_now(system, scenario)
     system.clock_offset = -7200.0
     scenario.complete(system)
     return breaches
@@ -205,14 +208,15 @@ def _disk_filled(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, 
         Oracle(system.firing_log).note("fired", left_kb=arm.nth, code=code)
     # The checker opens the journal, which on a full disk cannot be: space first, then look.
     ballast.unlink()
-    breaches = breaches_now(system)
+    breaches = breaches_now(system, scenario)
     scenario.complete(system)
     return breaches
 
 
-def breaches_now(system: ChildSystem) -> list[str]:
+def breaches_now(system: ChildSystem, scenario: Scenario) -> list[str]:
     """What is wrong right after a fault, before anything was repaired or completed."""
-    found = (*log_breaches(system.root, read_acks(system.oracle_file)), *lake_breaches(system.root))
+    found = log_breaches(system.root, read_acks(system.oracle_file))
+    found += lake_breaches(system.root) if scenario.has_sound_lake else []
     return [f"after the fault: {breach}" for breach in found]
 
 

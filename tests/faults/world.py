@@ -39,6 +39,18 @@ feeds:
       revenue_cents: revenue_cents
     knowledge: {source: column, column: knowledge_time}
     retraction: {column: op, equals: D}
+  - feed_id: erp.sales
+    stream: sales
+    door: events
+    columns:
+      location_id: location_id
+      sold_at: sold_at
+      sale_id: sale_id
+      sku_id: sku_id
+      units: units
+      revenue_cents: revenue_cents
+    knowledge: {source: column, column: __commit_time}
+    ignore_columns: [__table, note]
 """
 
 Key = tuple[str, str, str]
