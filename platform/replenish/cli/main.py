@@ -12,11 +12,13 @@ from replenish.cli import (
     bench,
     decisions,
     demo,
+    doctor,
     feeds,
     follow,
     follow_kafka,
     forecast,
     ingest,
+    rebuild,
     run,
     serve,
     standby,
@@ -38,6 +40,8 @@ app.command("ingest")(ingest.ingest_files)
 app.command("run")(run.run_one_origin)
 app.command("serve")(serve.serve_http)
 app.command("status")(status.show_status)
+app.command("doctor")(doctor.call_doctor)
+app.command("rebuild")(rebuild.rebuild_tables_from_log)
 app.command("bench")(bench.run_bench)
 app.add_typer(forecast.group, name="forecast")
 app.add_typer(decisions.group, name="decisions")

@@ -8,11 +8,14 @@ from typing import Annotated
 
 import polars as pl
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from replenish.bitemporal import origin_instant
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
+from replenish.cli.storage_facts import storage_alarms
 from replenish.cli.tables import feed_counts_table, frame_table, open_console
+from replenish.control.alarms import read_alarm_policy
 from replenish.control.freshness import freshness_of_lake
 from replenish.errors import NotApplicable
 
@@ -33,6 +36,7 @@ def show_status(
     console = open_console()
     instant = at.replace(tzinfo=UTC) if at else _last_origin_instant(deployment)
     console.print(f"data set [bold]{deployment.dataset.dataset_id}[/] in {deployment.layout.root}", soft_wrap=True)
+    _print_alarms(deployment, console)
     console.print(feed_counts_table(deployment.journal))
     console.print(_freshness(deployment, instant))
     letters = deployment.journal.dead_letters()[-dead:] if dead else []
@@ -44,6 +48,14 @@ def show_status(
         counts = deployment.lake.read("decisions/replenishment").group_by("origin_date", "verdict", "status").len()
         shown = counts.sort("origin_date", "verdict", "status", descending=[True, False, False]).head(12)
         console.print(frame_table("Decisions", shown))
+
+
+def _print_alarms(deployment: Deployment, console: Console) -> None:
+    """Alarms of the stores, the worst in red, each with what to do."""
+    for alarm in storage_alarms(deployment, read_alarm_policy(), now_utc()):
+        colour = "red" if alarm.severity == "critical" else "yellow"
+        line = f"[bold {colour}]{alarm.severity}[/]: {escape(alarm.subject)}. See {alarm.runbook}"
+        console.print(line, soft_wrap=True)
 
 
 def _last_origin_instant(deployment: Deployment) -> datetime:

@@ -30,7 +30,7 @@ ALARM_LIMITS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class SlotState:
+class LaggingSlot:
     """A replication slot of a source database: what the source keeps because we have not taken it."""
 
     name: str
@@ -38,7 +38,7 @@ class SlotState:
 
 
 @dataclass(frozen=True)
-class StandbyState:
+class LaggingStandby:
     """How far a standby is behind; `behind_seconds`: age of the oldest event it lacks, 0 where it lacks none."""
 
     name: str
@@ -53,8 +53,8 @@ class StorageFacts:
     free_bytes: int | None = None
     new_letters: Mapping[str, int] = field(default_factory=dict)
     """Open dead letters by feed, first seen within the policy's window."""
-    slots: tuple[SlotState, ...] = ()
-    standbys: tuple[StandbyState, ...] = ()
+    slots: tuple[LaggingSlot, ...] = ()
+    standbys: tuple[LaggingStandby, ...] = ()
     damage: tuple[str, ...] = ()
     """Of the doctor's last visit: each finding in one line."""
     needs_person: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -184,6 +184,11 @@ class JournalReader:
             (status,),
         )
         return {(feed_id, reason): count for feed_id, reason, count in rows}
+
+    def count_new_letters(self, since: datetime) -> dict[str, int]:
+        """Feed to the number of its open dead letters that were first seen at or after `since`."""
+        query = "select feed_id, count(*) from dead_letters where status = 'open' and first_seen >= ? group by feed_id"
+        return dict(self._select(query, (since.astimezone(UTC).isoformat(),)))
 
     def letter_rows(self, from_seq: int, to_seq: int) -> dict[int, list[LetterRow]]:
         """Dead letters of the records from_seq .. to_seq by record, as they lie in the file."""

@@ -9,8 +9,8 @@ from replenish.contracts.reader import PLATFORM_FOLDER
 from replenish.control.alarms import (
     ALARM_LIMITS,
     ALARMS_FILE,
-    SlotState,
-    StandbyState,
+    LaggingSlot,
+    LaggingStandby,
     StorageFacts,
     judge_storage,
     read_alarm_policy,
@@ -23,10 +23,10 @@ GIB = 2**30
 
 RAISED = {
     "dead_letters": (StorageFacts(new_letters={"till": 101}), "warning"),
-    "slot_lag": (StorageFacts(slots=(SlotState("erp", GIB + 1),)), "critical"),
+    "slot_lag": (StorageFacts(slots=(LaggingSlot("erp", GIB + 1),)), "critical"),
     "disk": (StorageFacts(free_bytes=GIB - 1), "critical"),
     "damage": (StorageFacts(damage=("bronze/sales: altered_file",), needs_person=0, visit="v1"), "warning"),
-    "standby": (StorageFacts(standbys=(StandbyState("b", 10, 901.0),)), "warning"),
+    "standby": (StorageFacts(standbys=(LaggingStandby("b", 10, 301.0),)), "warning"),
 }
 
 
@@ -45,8 +45,8 @@ def test_at_the_limits_and_without_facts_nothing_is_raised():
     calm = StorageFacts(
         free_bytes=POLICY.limit("disk", "warn_free_bytes"),
         new_letters={"till": 100},
-        slots=(SlotState("erp", POLICY.limit("slot_lag", "warn_bytes")),),
-        standbys=(StandbyState("b", 5, 900.0),),
+        slots=(LaggingSlot("erp", POLICY.limit("slot_lag", "warn_bytes")),),
+        standbys=(LaggingStandby("b", 5, 300.0),),
     )
     assert judge_storage(calm, POLICY, NOW) == []
     assert judge_storage(StorageFacts(), POLICY, NOW) == []

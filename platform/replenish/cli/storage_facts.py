@@ -1,0 +1,83 @@
+"""What the alarms of the stores are judged by: disk, dead letters, slots, standbys, the doctor's last report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from replenish.cli.deployment import Deployment
+from replenish.cli.doctor_visit import last_report
+from replenish.contracts.doors import read_doors
+from replenish.control.alarms import AlarmPolicy, LaggingSlot, LaggingStandby, StorageFacts, judge_storage
+from replenish.control.alerts import Alert
+from replenish.errors import ReplenishError
+from replenish.stores.layout import RootLayout
+from replenish.stores.standby import read_standby
+
+STANDBYS_VARIABLE = "REPLENISH_STANDBYS"
+"""Roots of the standbys of this deployment, as a path list: they are looked at for how far they are behind."""
+
+
+def storage_alarms(deployment: Deployment, policy: AlarmPolicy, now: datetime) -> list[Alert]:
+    """The alarms of this deployment as of now."""
+    return judge_storage(gather_facts(deployment, policy, now), policy, now)
+
+
+def gather_facts(deployment: Deployment, policy: AlarmPolicy, now: datetime) -> StorageFacts:
+    """Measure everything that can be reached; what cannot be is left out and raises nothing."""
+    layout = deployment.layout
+    report: dict[str, Any] = last_report(layout) or {}
+    findings = cast(list[dict[str, object]], report.get("findings", []))
+    return StorageFacts(
+        free_bytes=shutil.disk_usage(layout.root).free if layout.root.is_dir() else None,
+        new_letters=_new_letters(deployment, policy, now),
+        slots=tuple(_slots(deployment)),
+        standbys=tuple(_standbys(layout, now)),
+        damage=tuple(f"{found['subject']}: {found['kind']} ({found['detail']})" for found in findings),
+        needs_person=int(report.get("needs_person", 0)),
+        visit=str(report.get("at", "")),
+    )
+
+
+def _new_letters(deployment: Deployment, policy: AlarmPolicy, now: datetime) -> dict[str, int]:
+    if not deployment.layout.journal.is_file():
+        return {}
+    since = now - timedelta(hours=policy.limit("dead_letters", "window_hours"))
+    try:
+        return deployment.journal.count_new_letters(since)
+    except ReplenishError:
+        # A damaged journal has an alarm of its own.
+        return {}
+
+
+def _slots(deployment: Deployment) -> Iterator[LaggingSlot]:
+    """Slots of the databases whose address is in the environment; one that does not answer is left out."""
+    if not deployment.layout.doors_file.is_file():
+        return
+    for settings in read_doors(deployment.layout.doors_file).postgres:
+        dsn = os.environ.get(settings.dsn_variable)
+        if not dsn:
+            continue
+        # Imported here: only a deployment that follows a database needs its driver.
+        from replenish.ingest.cdc.slot import slot_lag
+
+        try:
+            lag = slot_lag(dsn, settings.slot)
+        except ReplenishError:
+            continue
+        yield LaggingSlot(settings.name, max(lag.lag_bytes, lag.kept_bytes))
+
+
+def _standbys(layout: RootLayout, now: datetime) -> Iterator[LaggingStandby]:
+    named = [text for text in os.environ.get(STANDBYS_VARIABLE, "").split(os.pathsep) if text]
+    for root in map(Path, named):
+        try:
+            state = read_standby(RootLayout(root), layout, now=now)
+        except (ReplenishError, OSError):
+            continue
+        if state.lag_events is not None and state.lag_seconds is not None:
+            yield LaggingStandby(root.name, state.lag_events, state.lag_seconds)
