@@ -13,7 +13,7 @@ NAME ?= loop
 SOURCE := $(if $(DATA),--data $(DATA)) $(if $(FEED),--feed $(FEED)) $(if $(ASSUME),--assume $(ASSUME))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dev backtest bench studies lock clean
+.PHONY: help setup demo test check dev backtest bench poison studies lock clean
 
 help: ## print this help
 	@echo "replenish: events in, explained replenishment orders out"
@@ -49,6 +49,9 @@ backtest: $(READY) ## the full backtest profile, through the same code as the de
 
 bench: $(READY) ## a benchmark by name: make bench NAME=loop
 	$(BIN)/replenish bench $(NAME)
+
+poison: $(READY) ## 100,000 malformed inputs over all doors (about five minutes)
+	$(BIN)/python -m tests.poison.run --inputs 100000
 
 studies: $(READY) ## the long studies: drift over 40 seeds, quantile coverage (about an hour)
 	$(BIN)/replenish bench drift

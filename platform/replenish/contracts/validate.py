@@ -19,6 +19,9 @@ UNCASTABLE_SUFFIX = "__uncastable"
 MAX_RULES = 62
 """Bits 0..61 of a non-negative Int64; bit 62 is left to the gate, for rows that do not say when they became known."""
 
+CONTROL_CHARACTERS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
+"""No id, name or code holds one; in a terminal or an export they do harm."""
+
 _UNREADABLE_REASONS = {
     "integer": "not_a_number",
     "number": "not_a_number",
@@ -36,7 +39,7 @@ class RowFault:
     bit: int
     reason: str
     """Code: `not_a_number`, `bad_time`, `not_a_flag`, `not_text`, `missing_required`, `not_finite`, `below_minimum`,
-    `above_maximum`, `pattern_mismatch` or `not_allowed`."""
+    `above_maximum`, `control_character`, `pattern_mismatch` or `not_allowed`."""
     field: str
     rule: str
     """The rule in words, e.g. `units >= 0`."""
@@ -124,6 +127,9 @@ def _rules(column: Column) -> list[tuple[str, str, str, pl.Expr]]:
         rules.append(("below_minimum", name, f"{name} >= {column.minimum:g}", value < column.minimum))
     if column.maximum is not None:
         rules.append(("above_maximum", name, f"{name} <= {column.maximum:g}", value > column.maximum))
+    if column.logical_type == "string":
+        rule = f"{name} has no control characters but tab and line ends"
+        rules.append(("control_character", name, rule, value.str.contains(CONTROL_CHARACTERS)))
     if column.pattern is not None:
         whole = f"^(?:{column.pattern})$"
         rules.append(("pattern_mismatch", name, f"{name} matches {column.pattern}", ~value.str.contains(whole)))

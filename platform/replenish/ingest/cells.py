@@ -58,11 +58,13 @@ def integers_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
     """Whole numbers as Int64; `5.0` is whole, `5.5` and what lies beyond 10^12 are null: sums have to fit 64 bits."""
     if column.dtype.is_integer():
         values = column.cast(pl.Int64(), strict=False)
-    elif column.dtype != pl.String() or not _is_plain(file_format):
+    elif column.dtype != pl.String():
         values = _whole(decimals_of(column, file_format))
+    elif not _is_plain(file_format):
+        values = _whole_text(_plain_text(column, file_format), FileFormat())
     else:
         values = column.cast(pl.Int64(), strict=False)
-        values = _retry(values, column, lambda text: _whole(decimals_of(text, file_format)))
+        values = _retry(values, column, lambda text: _whole_text(text, file_format))
     lowest, highest = values.min(), values.max()
     if lowest is None or (lowest >= -MAX_INTEGER and highest <= MAX_INTEGER):  # type: ignore[operator]
         return values
@@ -110,6 +112,14 @@ def flags_of(column: pl.Series) -> pl.Series:
 
 def _whole(values: pl.Series) -> pl.Series:
     return _where(values == values.round(0), values, None).cast(pl.Int64(), strict=False)
+
+
+def _whole_text(text: pl.Series, file_format: FileFormat) -> pl.Series:
+    """Whole numbers of texts; 2.0000001 and 1e-7 are none, though nothing is left of them behind six digits."""
+    has_rest = text.str.contains(r"\.\d*[1-9]") & ~text.str.contains("[eE]")
+    number = text.str.strip_chars().cast(pl.Float64(), strict=False)
+    is_part = (has_rest | (number != number.round(0))).fill_null(False)
+    return _whole(decimals_of(text.set(is_part, None), file_format))
 
 
 def _bounded(values: pl.Series) -> pl.Series:

@@ -1,51 +1,55 @@
-"""JSON lines as columns of text, parsed by DuckDB; numbers keep their digits."""
+"""JSON lines as columns of text; numbers keep their digits."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 
-import duckdb
+import msgspec
 import polars as pl
 
-from replenish.errors import FileFault
+from replenish.errors import EventFault, FileFault
+from replenish.ingest.strict_json import strict_object
 
 MAX_FIELDS = 1000
 """Distinct field names in one chunk; more means that keys are data and the file no table."""
 
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-def parse_json_lines(lines: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
-    """The objects among the lines as one text column a field (nested values as JSON), and which lines are objects.
+
+def parse_json_lines(lines: Sequence[str]) -> tuple[pl.DataFrame, list[EventFault | None]]:
+    """The sound objects among the lines as one text column a field (nested values as JSON), and the fault of each line.
+
+    Returns:
+        A row for each line whose fault is None, in order; a field that an object lacks is null.
 
     Raises:
-        FileFault: `unreadable`: more than 1000 field names, or names that differ only in case.
+        FileFault: `unreadable`: more than 1000 field names.
     """
-    with duckdb.connect() as connection:
-        connection.execute("set threads = 1")
-        connection.register("lines", lines.alias("line").to_frame().to_arrow())
-        is_object = _column(
-            connection,
-            "select coalesce(json_type(case when json_valid(line) then line end) = 'OBJECT', false) as is_object"
-            " from lines",
-        )
-        connection.register("objects", lines.filter(is_object).alias("line").to_frame().to_arrow())
-        fields = [row[0] for row in connection.execute(_FIELDS).fetchall()]
-        if not fields:
-            return pl.DataFrame(), is_object
-        if len(fields) > MAX_FIELDS or len({field.lower() for field in fields}) < len(fields):
-            raise FileFault("unreadable", "the objects of this file are no table: too many or alike field names")
-        structure = json.dumps(dict.fromkeys(fields, "VARCHAR"))
-        parsed = _column(connection, "select json_transform(line, ?) as parsed from objects", [structure])
-        return parsed.struct.unnest(), is_object
+    rows: list[dict[str, msgspec.Raw]] = []
+    faults: list[EventFault | None] = []
+    names: dict[str, None] = {}
+    for line in lines:
+        body = line.encode()
+        try:
+            strict_object(body)
+        except EventFault as fault:
+            faults.append(fault)
+            continue
+        faults.append(None)
+        rows.append(_raw_fields(body))
+        names.update(dict.fromkeys(rows[-1]))
+        if len(names) > MAX_FIELDS:
+            raise FileFault("unreadable", f"the objects of this file are no table: over {MAX_FIELDS} field names")
+    columns = (pl.Series(name, [cell_text(row.get(name)) for row in rows], dtype=pl.String()) for name in names)
+    return pl.DataFrame(list(columns)), faults
 
 
-_FIELDS = """
-select field from (select unnest(json_keys(line)) as field, row_number() over () as nr from objects)
-group by field order by min(nr)
-"""
-
-
-def _column(connection: duckdb.DuckDBPyConnection, query: str, params: list[str] | None = None) -> pl.Series:
-    frame = pl.from_arrow(connection.sql(query, params=params).to_arrow_table())
-    if not isinstance(frame, pl.DataFrame):
-        raise TypeError("a table was expected")
-    return frame.to_series()
+def cell_text(raw: msgspec.Raw | None) -> str | None:
+    """A JSON value as a cell: a text without its quotes, null as null, everything else as it is written."""
+    if raw is None:
+        return None
+    text = bytes(raw)
+    if text[:1] == b'"':
+        decoded: str = msgspec.json.decode(text)
+        return decoded
+    return None if text == b"null" else text.decode()

@@ -23,7 +23,7 @@ from replenish.contracts.dataset import FileFormat
 from replenish.errors import FileFault
 from replenish.ingest.json_lines import parse_json_lines
 from replenish.ingest.plain_columns import plain_columns
-from replenish.ingest.source import inflate_to_temporary, is_gzip, open_bytes
+from replenish.ingest.source import CheckedText, inflate_to_temporary, is_gzip, open_bytes
 
 CHUNK_ROWS = 250_000
 BLOCK_BYTES = 4 << 20
@@ -121,7 +121,7 @@ def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_hea
     with (
         open_bytes(path) as source,
         pacsv.open_csv(
-            source,
+            CheckedText(source, file_format.encoding),
             read_options=pacsv.ReadOptions(
                 use_threads=False,
                 block_size=BLOCK_BYTES,
@@ -198,13 +198,15 @@ def _jsonl_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
     if path.stat().st_size == 0:
         raise FileFault("empty_file", "the file has no bytes", file=path.name)
     for chunk in _delimited(path, as_lines, [LINE], has_header=False):
-        frame, is_object = parse_json_lines(chunk.frame[LINE])
-        bad = chunk.frame.filter(~is_object)[LINE].to_list()
-        numbers = chunk.row_nrs.filter(~is_object).to_list()
+        lines = chunk.frame[LINE].to_list()
+        frame, faults = parse_json_lines(lines)
+        is_sound = pl.Series([fault is None for fault in faults], dtype=pl.Boolean())
         broken = tuple(
-            BrokenRow(nr, "not_json", "one JSON object a line", text) for nr, text in zip(numbers, bad, strict=True)
+            BrokenRow(nr, fault.reason, str(fault), line)
+            for nr, fault, line in zip(chunk.row_nrs.to_list(), faults, lines, strict=True)
+            if fault is not None
         )
-        yield SourceChunk(frame, chunk.row_nrs.filter(is_object), chunk.broken + broken)
+        yield SourceChunk(frame, chunk.row_nrs.filter(is_sound), chunk.broken + broken)
 
 
 def _parquet_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import shutil
@@ -51,6 +52,30 @@ class InflatedFile(io.RawIOBase):
         """Close the file below, too."""
         self._stream.close()
         super().close()
+
+
+class CheckedText(io.RawIOBase):
+    """The bytes of a text source, decoded on the side: bytes of another encoding raise UnicodeDecodeError.
+
+    The CSV parser hands odd rows to a callback as text; bytes it cannot decode there would be lost without a word.
+    """
+
+    def __init__(self, source: BinaryIO, encoding: str) -> None:
+        super().__init__()
+        self._source = source
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+
+    def readable(self) -> bool:
+        """Always: it is read from only."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fill the buffer as `io.RawIOBase` does; see the class for its error."""
+        view = memoryview(cast(bytearray, buffer))
+        data = self._source.read(len(view))
+        self._decoder.decode(data, final=not data)
+        view[: len(data)] = data
+        return len(data)
 
 
 def is_gzip(path: Path) -> bool:

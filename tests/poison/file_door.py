@@ -1,0 +1,73 @@
+"""Poisoned files through the real file door, in small roots, each checked against what was offered."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from replenish.ingest.door import ingest_file
+from replenish.ingest.reasons import REASONS
+from replenish.stores.journal import Journal
+from replenish.stores.layout import RootLayout
+from tests.poison.facts import Fact, sound_fact
+from tests.poison.file_poison import broken_file, csv_file, jsonl_file
+from tests.poison.judge import Tally, judge_reasons, resident_mb
+from tests.poison.root import CONTRACT, DATASET, NOW, judge_settled
+
+FILES_PER_ROOT = 100
+ROWS_PER_FILE, BAD_PER_FILE = 40, 6
+
+
+def poison_file_door(folder: Path, n_inputs: int, seed: int) -> Tally:
+    """Offer files until `n_inputs` poisoned rows or files were offered."""
+    rng, tally = Random(seed), Tally("file")
+    next_fact = 0
+    warm_mb = 0.0
+    n_roots = 0
+    while tally.inputs < n_inputs:
+        layout = RootLayout(folder / f"root-{n_roots}")
+        next_fact = _one_root(layout, rng, tally, next_fact, n_inputs)
+        n_roots += 1
+        gc.collect()
+        # The first root loads libraries and fills the allocator's pools.
+        warm_mb = resident_mb() if n_roots == 1 else warm_mb
+    tally.grown_mb = resident_mb() - warm_mb
+    return tally
+
+
+def _one_root(layout: RootLayout, rng: Random, tally: Tally, next_fact: int, n_inputs: int) -> int:
+    layout.drop.mkdir(parents=True)
+    journal = Journal(layout.journal)
+    by_type = {feed.format.type: feed for feed in DATASET.feeds}
+    acceptable: dict[str, Fact] = {}
+    for nr in range(FILES_PER_ROOT):
+        if tally.inputs >= n_inputs:
+            break
+        facts = [sound_fact(next_fact + i, rng) for i in range(ROWS_PER_FILE)]
+        next_fact += ROWS_PER_FILE
+        draw, kind = rng.random(), "rows"
+        if draw < 0.25:
+            kind, file_type, content, judged = broken_file(rng, facts)
+            tally.inputs += 1
+        elif draw < 0.7:
+            file_type, (content, judged) = "csv", csv_file(rng, facts, n_bad=BAD_PER_FILE)
+            tally.inputs += BAD_PER_FILE
+        else:
+            file_type, (content, judged) = "jsonl", jsonl_file(rng, facts, n_bad=BAD_PER_FILE)
+            tally.inputs += BAD_PER_FILE
+        path = layout.drop / f"f{nr}"
+        path.write_bytes(content)
+        # Damage inside a sound Parquet page may read as another number: only that nothing crashes is judged there.
+        target = layout if judged is not None else replace(layout, root=layout.root / f"damaged-{nr}")
+        log = journal if judged is not None else Journal(target.journal)
+        verdict = ingest_file(path, by_type[file_type], CONTRACT, DATASET, log, target, now=NOW)
+        path.unlink()
+        what = f"{kind} ({file_type}, file {nr})"
+        tally.count(verdict.accepted, verdict.dead, verdict.duplicate, verdict.offered, what)
+        judge_reasons(verdict.reasons, REASONS, tally)
+        acceptable |= judged or {}
+    journal.close()
+    judge_settled(layout, acceptable, tally)
+    return next_fact
