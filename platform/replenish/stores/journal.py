@@ -153,7 +153,8 @@ class Journal(JournalReader):
             failpoint("journal.after_commit")
         except BaseException as error:
             meaning = store_error(error, self._writer, self.path)
-            if isinstance(meaning, WriterFailed | DamagedLog):
+            # A caller's own DamagedLog (a range it refuses) says nothing against this file.
+            if meaning is not error and isinstance(meaning, WriterFailed | DamagedLog):
                 self._failed = str(error)
             self._roll_back()
             if meaning is error:
