@@ -88,6 +88,11 @@ class RootLayout:
         return self.root / "reports"
 
     @property
+    def metrics(self) -> Path:
+        """What followers of databases and topics count, one file each, as a node exporter reads it."""
+        return self.root / "metrics"
+
+    @property
     def alerts(self) -> Path:
         """Delivered alerts, and which ones were."""
         return self.root / "alerts"

@@ -22,6 +22,8 @@ class OfferedEvent:
     traceparent: str | None = None
     offset: str | None = None
     """Where it stood at its source, in words: `topic[3]@17`, a log position, a line of a request."""
+    dataschema: str | None = None
+    """Version of the contract that the sender wrote it by, `sales@1.0.0`, alone or at the end of an address."""
 
 
 class EventVerdict(NamedTuple):
