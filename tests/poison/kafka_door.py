@@ -37,7 +37,14 @@ def poison_kafka_door(folder: Path, n_inputs: int, seed: int) -> Tally:
 
 def _one_topic(layout: RootLayout, cluster: MockCluster, form: str, rng: Random, tally: Tally, until: int) -> None:
     prepare_root(layout)
-    door = {"name": "till", "brokers": cluster.brokers, "topics": [form], "feed": "events.sales", "format": form}
+    door = {
+        "name": "till",
+        "brokers": cluster.brokers,
+        "topics": [form],
+        "group": form,
+        "feed": "events.sales",
+        "format": form,
+    }
     layout.doors_file.write_text(json.dumps({"kafka": [door]}))
     acceptable: dict[str, Fact] = {}
     messages: list[Message] = []
