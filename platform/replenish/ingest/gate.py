@@ -68,9 +68,11 @@ def _judge(rows: pl.DataFrame, mapping: FeedMapping, checks: RowChecks) -> pl.Da
     contract = mapping.contract
     if rows["is_retraction"].any():
         # A retraction names a fact; whatever else it carries is not taken over and needs no sense.
-        named = {*contract.fact_key, contract.event_time}
-        key_bits = sum(1 << fault.bit for fault in checks.faults if fault.field in named)
-        mask = pl.when("is_retraction").then(pl.col(FAULT_MASK) & key_bits).otherwise(pl.col(FAULT_MASK))
+        key_bits = sum(1 << fault.bit for fault in checks.faults if fault.field in contract.fact_key)
+        time_bits = sum(1 << fault.bit for fault in checks.faults if fault.field == contract.event_time)
+        # Where the mapping found a time, its column may be empty: deleted rows of a source keep their key alone.
+        named = pl.when(pl.col("event_time").is_null()).then(key_bits | time_bits).otherwise(key_bits)
+        mask = pl.when("is_retraction").then(pl.col(FAULT_MASK) & named).otherwise(pl.col(FAULT_MASK))
         rows = rows.with_columns(mask.alias(FAULT_MASK))
     if rows["knowledge_time"].null_count():
         # Without an event time there is no delayed knowledge time either; the contract's own rule names that.
