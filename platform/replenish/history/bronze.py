@@ -61,7 +61,7 @@ def append_bronze(
         empty = pl.DataFrame(schema=contract.bronze_schema)
         lake.append(table, empty, partition_by=["knowledge_date"], app=(BRONZE_APP, 0))
     fit_table(table, contract, "bronze", contract.bronze_schema, lake)
-    after = lake.app_version(table, BRONZE_APP) or 0
+    after, commit = lake.app_version(table, BRONZE_APP) or 0, None
     for batch in _batches(_accepted_files(stream, journal, layout, after)):
         rows = _read_parts(batch, contract)
         audit(rows)
@@ -69,7 +69,7 @@ def append_bronze(
         commit = lake.append(table, rows, partition_by=["knowledge_date"], app=app, app_from=after)
         after = batch[-1].seq
         compact_when_due(lake, commit)
-    return lake.state(table)
+    return commit or lake.state(table)
 
 
 def _accepted_files(stream: str, journal: FileLog, layout: RootLayout, after_seq: int) -> Iterator[AcceptedFile]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +22,7 @@ from deltalake import DeltaTable
 
 from replenish.errors import StoreError, TableMissing, WriteConflict
 from replenish.stores.delta_values import Filter, filter_expr, partition_predicate, storable
+from replenish.stores.kept_tables import KeptTables
 from replenish.stores.lake_commit import (
     AppTransaction,
     CommitRequest,
@@ -78,6 +79,7 @@ class DeltaLake:
         self._deployment = RootLayout(root.parent)
         self._on_disk: dict[str, int] = {}
         """Newest version per table that this object has forced to disk."""
+        self._kept = KeptTables()
 
     def path(self, table: str) -> Path:
         """Folder of a table, whether or not it exists."""
@@ -96,20 +98,20 @@ class DeltaLake:
 
     def version(self, table: str) -> int | None:
         """Newest version of the table; None where there is none."""
-        return self._open(table).version() if self.has(table) else None
+        return self._newest(table).version() if self.has(table) else None
 
     def app_version(self, table: str, app_id: str) -> int | None:
         """Offset of this consumer inside the table; None where it never wrote."""
-        return self._open(table).transaction_version(app_id) if self.has(table) else None
+        return self._newest(table).transaction_version(app_id) if self.has(table) else None
 
     def state(self, table: str) -> TableCommit:
         """Version and rows of the table as it is now."""
-        opened = self._open(table)
+        opened = self._newest(table)
         return TableCommit(table, opened.version(), opened.count())
 
     def row_count(self, table: str) -> int:
         """Rows in the newest version, from the commit log alone."""
-        return self._open(table).count()
+        return self._newest(table).count()
 
     def file_paths(self, table: str, *, version: int | None = None) -> list[str]:
         """Data files of one version, relative to the table's folder, as the log names them."""
@@ -117,7 +119,8 @@ class DeltaLake:
 
     def schema(self, table: str) -> dict[str, pl.DataType]:
         """Column names and types of the newest version."""
-        return dict(self.scan(table).collect_schema())
+        empty = pl.from_arrow(pa.schema(self._newest(table).schema().to_arrow()).empty_table())
+        return dict(cast("pl.DataFrame", empty).schema)
 
     def scan(self, table: str, *, version: int | None = None) -> pl.LazyFrame:
         """A lazy frame over one version; filters on partition columns skip files. TableMissing where there is none."""
@@ -199,7 +202,11 @@ class DeltaLake:
         )
         with hold(lock, f"{purpose} {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS):
             refuse_fenced(self._deployment)
-            yield self._open(table) if self.has(table) else None
+            yield self._newest(table) if self.has(table) else None
+
+    def _newest(self, table: str) -> DeltaTable:
+        """The newest version; of nothing but this object, so that no reader sees a table change under it."""
+        return self._kept.table(self.path(table), lambda: self._open(table))
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable:
         folder = self.path(table)
@@ -227,8 +234,11 @@ class DeltaLake:
             if before is not None:
                 _refuse_moved(before, app, app_from, table)
                 how |= _wider(before, data, how)
+            # Kept again only when it is known to be at the version that this commit made.
+            self._kept.drop(request.folder)
             after = write_frame(request, before, data, **how)
             self.make_durable(request, after.version())
+            self._kept.keep(request.folder, after)
             self.tidy_log(table, after.version())
         return TableCommit(table, after.version(), after.count())
 
@@ -249,6 +259,7 @@ class DeltaLake:
         folder = self.path(table)
         if not checkpoint_is_due(folder, version):
             return
+        self._kept.drop(folder)
         try:
             checkpoint = write_checkpoint(folder)
             if (checkpoint // CHECKPOINT_EVERY) % 5 == 0:

@@ -104,23 +104,26 @@ def write_frame(
             **how,
         )
 
-    first_new = 0 if before is None else before.version() + 1
     request.folder.mkdir(parents=True, exist_ok=True)
-    return decided(request, write, first_new)
+    return decided(request, before, write)
 
 
-def decided(request: CommitRequest, write: Callable[[], object], first_new: int) -> DeltaTable:
-    """Run `write`, which commits `request` or nothing; whatever it raises, the reopened table decides what happened.
+def decided(request: CommitRequest, before: DeltaTable | None, write: Callable[[], object]) -> DeltaTable:
+    """Run `write`, which commits `request` on `before` or nothing; after an error the reopened table decides.
 
     Raises:
         StoreFull: The disk is full and nothing was committed.
         WriteConflict: Another writer moved the table on.
         StoreError: Nothing was committed, for another reason.
     """
+    first_new = 0 if before is None else before.version() + 1
     try:
         failpoint("lake.before_write")
         write()
         failpoint("lake.written")
+        # A write leaves the table it was made on at the version it made.
+        if before is not None and before.version() >= first_new:
+            return before
     except BaseException as fault:
         # Panics of the Rust core are no `Exception`; a person who interrupts is no fault of the table.
         if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":

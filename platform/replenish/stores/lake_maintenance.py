@@ -30,8 +30,8 @@ from replenish.stores.lake_log import (
 
 COMPACT_EVERY = 100
 """Commits from one compaction to the next: at 600 small commits without any, a scan took forty times as long."""
-COMPACTION_APP = "replenish.compaction"
-"""App transaction of compactions; its version is that of the table before the last one."""
+_LAST_COMPACTION = "_last_compaction"
+"""Hint beside the shelved log: the version after the last compaction. Without it a table is compacted once more."""
 DATA_RETENTION = timedelta(days=7)
 LOG_RETENTION = timedelta(days=30)
 TASKS = 2
@@ -66,26 +66,41 @@ def compact(lake: DeltaLake, table: str, *, every: int = COMPACT_EVERY) -> bool:
         if opened is None:
             raise TableMissing("the lake has no such table", table=table)
         before, n_rows = opened.version(), opened.count()
-        if before - (opened.transaction_version(COMPACTION_APP) or 0) < every:
+        if not _is_due(lake.path(table), before, every):
             return False
-        request = CommitRequest(table, lake.path(table), lake.root, (COMPACTION_APP, before))
-        after = decided(request, lambda: _merge(opened, request), before + 1)
+        request = CommitRequest(table, lake.path(table), lake.root)
+        after = decided(request, opened, lambda: _merge(opened, request))
         if after.count() != n_rows:
             after.restore(before)
             raise BrokenPromise("a compaction changed the rows and was taken back", table=table, before=n_rows)
         lake.make_durable(request, after.version())
+        _remember(lake.path(table), after.version())
         lake.tidy_log(table, after.version())
         return after.version() > before
 
 
 def compact_when_due(lake: DeltaLake, commit: TableCommit) -> None:
     """Compact the table of a commit where it is time; a failure is reported, the commit stands."""
-    if commit.version < COMPACT_EVERY:
+    if commit.version < COMPACT_EVERY or not _is_due(lake.path(commit.table), commit.version, COMPACT_EVERY):
         return
     try:
         compact(lake, commit.table)
     except StoreError as fault:
         _LOG.warning("table %s was not compacted, its commits stand: %s", commit.table, fault)
+
+
+def _is_due(folder: Path, version: int, every: int) -> bool:
+    try:
+        last = int((folder / KEPT_FOLDER / _LAST_COMPACTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        last = 0
+    # A table that was rebuilt counts its versions from nought again.
+    return version - (last if last <= version else 0) >= every
+
+
+def _remember(folder: Path, version: int) -> None:
+    (folder / KEPT_FOLDER).mkdir(exist_ok=True)
+    (folder / KEPT_FOLDER / _LAST_COMPACTION).write_text(f"{version}\n", encoding="utf-8")
 
 
 def _merge(opened: DeltaTable, request: CommitRequest) -> None:

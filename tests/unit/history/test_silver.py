@@ -48,6 +48,9 @@ class MemoryLake(DeltaLake):
     def state(self, table):
         return TableCommit(table, 0, self.tables[table].height)
 
+    def schema(self, table):
+        return dict(self.tables[table].schema)
+
     def scan(self, table, *, version=None):
         return self.tables[table].lazy()
 
