@@ -20,6 +20,7 @@ from replenish.cli import (
     ingest,
     rebuild,
     run,
+    seal,
     serve,
     standby,
     status,
@@ -38,6 +39,7 @@ app.command("retailer")(demo.write_retailer)
 app.command("dev")(run.serve_ui)
 app.command("ingest")(ingest.ingest_files)
 app.command("run")(run.run_one_origin)
+app.command("seal")(seal.seal_log)
 app.command("serve")(serve.serve_http)
 app.command("status")(status.show_status)
 app.command("doctor")(doctor.call_doctor)

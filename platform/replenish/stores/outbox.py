@@ -14,6 +14,8 @@ from typing import Any
 
 from replenish.errors import OutOfRange, WriteConflict
 from replenish.stores.durable import fsync_path
+from replenish.stores.lake_fence import refuse_fenced
+from replenish.stores.layout import RootLayout
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 
@@ -53,7 +55,9 @@ class Outbox:
         Raises:
             OutOfRange: The key cannot be a file name.
             WriteConflict: The key names another order.
+            Fenced: A standby was promoted in place of this root, and it sends the orders now.
         """
+        refuse_fenced(RootLayout(self.folder.parent))
         if not _KEY.fullmatch(order.idempotency_key):
             raise OutOfRange("not an idempotency key", key=order.idempotency_key)
         name = f"{order.idempotency_key}.json"
