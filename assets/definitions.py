@@ -17,6 +17,7 @@ from assets.outcomes import outcome_assets
 from assets.published import published_assets
 from assets.schedules import build_jobs, build_schedules
 from assets.sensors import build_sensors
+from assets.storage import build_storage_alarms, build_storage_job, build_storage_schedule
 from replenish.contracts.reader import read_contracts
 from resources.environment import environment_name, resources_for
 
@@ -27,7 +28,7 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
     all_resources = {**resources_for(environment_name()), **(resources or {})}
     contracts = read_contracts()
     manifest = json.loads(prepare_manifest().read_text(encoding="utf-8"))
-    jobs = build_jobs()
+    jobs, storage_check = build_jobs(), build_storage_job()
     assets = [
         build_event_log(contracts),
         *history_assets(contracts),
@@ -42,9 +43,9 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
     return dg.Definitions(
         assets=[*build_feeds(contracts), *assets],
         asset_checks=[build_unit_test_check(manifest)],
-        jobs=list(jobs.values()),
-        schedules=build_schedules(jobs),
-        sensors=build_sensors(jobs, contracts, step_owners(assets)),
+        jobs=[*jobs.values(), storage_check],
+        schedules=[*build_schedules(jobs), build_storage_schedule(storage_check)],
+        sensors=[*build_sensors(jobs, contracts, step_owners(assets)), build_storage_alarms()],
         # Small steps: a process for each would cost more than the work. Training has its own pool and run class.
         executor=dg.in_process_executor,
         resources=all_resources,

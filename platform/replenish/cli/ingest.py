@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from replenish.cli.deployment import default_root, now_utc, open_deployment, prepare_deployment, root_for
+from replenish.cli.doctor import check_before_start
 from replenish.cli.tables import feed_counts_table, file_table, open_console
 from replenish.ingest.door import ingest_folder
 from replenish.ingest.settle import settle_events
@@ -27,6 +28,7 @@ def ingest_files(
         root = root_for(data, feed)
         prepare_deployment(root, data, feed=feed, assume=None)
     deployment = open_deployment(root)
+    check_before_start(deployment)
     journal, layout = deployment.journal, deployment.layout
     dataset, contracts = deployment.dataset, deployment.contracts
     with console.status("reading files") as shown:

@@ -83,9 +83,7 @@ def rebuild_tables_from_log(
     console = open_console()
     deployment = open_deployment(root or default_root())
     report = rebuild_root(deployment, is_from_raw=from_raw, progress=lambda text: console.print(f"  {text}"))
-    console.print(
-        f"rebuilt in {report.minutes:.1f} minutes; the tables before are in {report.quarantine}", soft_wrap=True
-    )
+    console.print(f"rebuilt in {report.minutes:.1f} minutes; the old tables are in {report.quarantine}", soft_wrap=True)
     if report.grown:
         console.print(f"were behind the log and have caught up: {', '.join(report.grown)}", soft_wrap=True)
     if report.differs:

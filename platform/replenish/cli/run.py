@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from replenish.bitemporal import knowledge_date_expr
 from replenish.cli.dagster_process import materialize, serve
 from replenish.cli.deployment import Deployment, default_root, open_deployment, prepare_deployment, root_for
+from replenish.cli.doctor import check_before_start
 from replenish.cli.tables import open_console
 from replenish.contracts.model import TIMESTAMP
 from replenish.errors import ContractError
@@ -77,6 +78,7 @@ def run_one_origin(
     if data is not None:
         prepare_deployment(root, data, feed=feed, assume=assume)
     deployment = open_deployment(root)
+    check_before_start(deployment)
     day = choose_origin(deployment, origin.date() if origin else None, console)
     log = run_with_progress(deployment.layout, select=select, origin=day, console=console)
     console.print(

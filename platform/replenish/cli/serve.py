@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
+from replenish.cli.doctor_visit import require_sound_journal
 from replenish.contracts.doors import HttpSettings, HttpSourceSettings, check_door_feeds, read_doors
 from replenish.errors import ContractError
 from replenish.ingest.events.event_door import EventDoor
@@ -28,6 +29,7 @@ def serve_http(
 ) -> None:
     """Take single events over HTTP: judged by the contracts, durable before they are answered."""
     deployment = open_deployment(default_root())
+    require_sound_journal(deployment.layout)
     doors = read_doors(deployment.layout.doors_file)
     http, limits = doors.http, HttpLimits()
     sources = tuple(_with_secrets(source) for source in http.sources)
