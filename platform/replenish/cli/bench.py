@@ -48,11 +48,18 @@ def _cdc() -> dict[str, object]:
     return run_cdc_bench()
 
 
+def _rebuild() -> dict[str, object]:
+    from replenish.cli.bench_rebuild import run_rebuild_bench
+
+    return run_rebuild_bench()
+
+
 BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "loop": ("CPU per sales line of ingest to features, 10 million lines against 1 million", _loop),
     "bronze": ("time of a bronze commit at 5,000 table versions against 10", _bronze),
     "file-door": ("a million sales rows through the file door into bronze, against a bare load", _file_door),
     "cdc": ("changes per second through the CDC door, beside a bare loop of peek and decode", _cdc),
+    "rebuild": ("a million events made again from the log, with equal digests, in minutes", _rebuild),
     "drift": ("retraining requests over 20 shifted and 20 unshifted seeds", _drift),
     "coverage": ("coverage of the 0.9 quantile of protection-interval demand on true demand", _coverage),
 }

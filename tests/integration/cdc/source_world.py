@@ -96,7 +96,8 @@ class SourceWorld:
             writer = GroupCommit(journal, lambda: datetime.now(UTC))
             door = EventDoor(deployment.dataset, deployment.contracts, writer, lambda: datetime.now(UTC))
             tables = bind_tables(settings, deployment.dataset, deployment.contracts, datetime.now(UTC))
-            follower = PostgresFollower(settings, self.dsn, tables, door, writer, journal.records, time.sleep)
+            clock = lambda: datetime.now(UTC)  # noqa: E731
+            follower = PostgresFollower(settings, self.dsn, tables, door, writer, journal.records, clock, time.sleep)
             try:
                 yield follower
             finally:
@@ -155,7 +156,7 @@ class SourceWorld:
     def table(self, name: str = "sales", key: str = "shop, sold_at, id") -> list[dict[str, Any]]:
         """Rows of the source's table as text, by key."""
         self.connection.execute("set timezone = 'UTC'")
-        query = f"copy (select * from {name} order by {key}) to stdout"  # noqa: S608
+        query = f"copy (select * from {name} order by {key}) to stdout"
         described = self.connection.execute(f"select * from {name} limit 0").description  # type: ignore[arg-type]
         names = [column.name for column in described or ()]
         with self.connection.cursor().copy(query) as copy:  # type: ignore[arg-type]

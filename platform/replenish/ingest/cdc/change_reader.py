@@ -20,10 +20,11 @@ from replenish.ingest.cdc.pgoutput import (
     Truncation,
     lsn_text,
 )
-from replenish.ingest.cdc.source_tables import BoundTable, TableShape, ValueNotSent, key_digest, removed_body
+from replenish.ingest.cdc.row_events import RowEvent, row_event
+from replenish.ingest.cdc.source_tables import BoundTable, TableShape, Told, ValueNotSent, key_digest, removed_body
 from replenish.ingest.events.event_door import EventDoor
-from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
-from replenish.stores.journal_entry import EventEntry
+from replenish.ingest.events.offered_event import EventOperation
+from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 
 MAX_REMEMBERED_ROWS = 1_000_000
 """Rows of one table kept to fill in values that were not sent; larger tables need REPLICA IDENTITY FULL."""
@@ -49,11 +50,11 @@ class ChangeReader:
         self._decoder = PgoutputDecoder()
         self._shapes: dict[int, TableShape | None] = {}
         self._remembered: dict[str, KnownRows] = {}
-        self._suffixes: dict[tuple[str, str], bytes] = {}
+        self._told: dict[tuple[TableShape, str], Told] = {}
         self._places: dict[tuple[str, Any], tuple[int, bool]] = {}
         self._begin = Begin(0, POSTGRES_EPOCH)
         self._lsn, self._time, self._nr = "0/0", "", 0
-        self.events: list[OfferedEvent | None] = []
+        self.events: list[RowEvent | None] = []
         self.dead: list[EventEntry] = []
         self.end_lsn: int | None = None
         self.is_between_transactions = True
@@ -72,7 +73,7 @@ class ChangeReader:
         elif isinstance(message, Begin):
             self._begin = message
             self._lsn, self._time, self._nr = lsn_text(message.commit_lsn), message.commit_time.isoformat(), 0
-            self._suffixes.clear()
+            self._told.clear()
             self._places.clear()
             self._open_from = len(self.events)
             self.is_between_transactions = False
@@ -86,7 +87,7 @@ class ChangeReader:
             for relation in message.relations:
                 self._truncate(relation)
 
-    def drain(self) -> tuple[list[OfferedEvent], list[EventEntry]]:
+    def drain(self) -> tuple[list[RowEvent], list[EventEntry]]:
         """What was read of complete transactions and not drained before, in order."""
         whole = len(self.events) if self.is_between_transactions else self._open_from
         events = [event for event in self.events[:whole] if event is not None]
@@ -117,21 +118,21 @@ class ChangeReader:
         self._deliver(shape, event_id, change, new)
 
     def _deliver(self, shape: TableShape, event_id: str, change: RowChange, new: list[Cell]) -> None:
-        suffix = self._suffix(shape, change.kind)
+        told = self._told_of(shape, change.kind)
         try:
-            body = shape.body(new, suffix)
+            body = shape.body(new, told.suffix)
         except ValueNotSent:
-            filled = self._filled(shape, new)
-            if UNCHANGED in filled:
-                names = ", ".join(shape.not_sent(filled))
+            new = self._filled(shape, new)
+            if UNCHANGED in new:
+                names = ", ".join(shape.not_sent(new))
                 rule = f"{names}: the source did not send it and the log does not have it: set REPLICA IDENTITY FULL"
                 self._letter(event_id, shape.bound.feed.feed_id, "toast_unknown", _raw(change), rule)
                 return
-            body = shape.body(filled, suffix)
-        self._offer(shape, event_id, "upsert", shape.key_of(new), body, is_new=change.kind == "I")
+            body = shape.body(new, told.suffix)
+        self._offer(shape, event_id, "upsert", shape.key_of(new), body, new + told.values, is_new=change.kind == "I")
 
     def _remove(self, shape: TableShape, event_id: str, old: list[Cell], *, is_key: bool) -> None:
-        suffix = self._suffix(shape, "D")
+        suffix = self._told_of(shape, "D").suffix
         body = shape.delete_body(old, suffix, self._begin.commit_time, is_key=is_key)
         self._offer(shape, event_id, "delete", shape.key_of(old), body)
 
@@ -143,19 +144,26 @@ class ChangeReader:
             return
         # No row is named, so what the log knows of the table is taken back row by row.
         known = self._known(shape.bound, nr)
-        suffix = self._suffix(shape, "T")
+        suffix = self._told_of(shape, "T").suffix
         for key, body in list(known.rows.items()):
             row = {name: value for name, value in msgspec.json.decode(body).items() if not name.startswith("__")}
             removed = removed_body(row, shape.bound, self._begin.commit_time)[:-1] + suffix
             self._offer(shape, f"{self._lsn}:{nr}.{key_digest(key)}", "delete", key, removed)
 
     def _offer(
-        self, shape: TableShape, event_id: str, op: EventOperation, key: Any, body: bytes, *, is_new: bool = False
+        self,
+        shape: TableShape,
+        event_id: str,
+        op: EventOperation,
+        key: Any,
+        body: bytes,
+        cells: list[Cell] | None = None,
+        *,
+        is_new: bool = False,
     ) -> None:
         bound = shape.bound
-        remembered = self._remembered.get(bound.table)
-        if remembered is not None:
-            remembered.take(key, body if op == "upsert" else None)
+        if self._remembered and bound.table in self._remembered:
+            self._remembered[bound.table].take(key, body if op == "upsert" else None)
         if bound.is_known_by_commit:
             # Nobody ever sees a row as it was between two statements of one transaction.
             place, was_new = self._places.pop((bound.table, key), (None, is_new))
@@ -164,9 +172,7 @@ class ChangeReader:
                 if was_new and op == "delete":
                     return
             self._places[bound.table, key] = (self._n_drained + len(self.events), was_new)
-        self.events.append(
-            OfferedEvent(self._source, event_id, bound.feed.feed_id, op, body, None, f"{bound.table} {event_id}")
-        )
+        self.events.append(row_event(self._source, event_id, op, shape, body, cells))
 
     def _filled(self, shape: TableShape, new: list[Cell]) -> list[Cell]:
         """The row with the last known values in place of those that were not sent."""
@@ -183,18 +189,17 @@ class ChangeReader:
             known = known_rows(self._read_log, self._source, bound, (self._begin.commit_lsn, nr))
             for event in self.events:
                 # The open transaction's own events are not in the log yet.
-                if event is not None and event.feed_id == bound.feed.feed_id:
-                    _take_offered(known, bound, event)
+                if event is not None and event.shape.bound is bound:
+                    _take_offered(known, bound, event.entry)
             if len(known.rows) <= MAX_REMEMBERED_ROWS:
                 self._remembered[bound.table] = known
         return known
 
-    def _suffix(self, shape: TableShape, op: str) -> bytes:
-        key = (shape.bound.table, op)
-        suffix = self._suffixes.get(key)
-        if suffix is None:
-            suffix = self._suffixes[key] = shape.suffix(op, self._time, self._lsn)
-        return suffix
+    def _told_of(self, shape: TableShape, op: str) -> Told:
+        told = self._told.get((shape, op))
+        if told is None:
+            told = self._told[shape, op] = shape.told(op, self._time, self._lsn)
+        return told
 
     def _refuse(self, event_id: str, change: RowChange, shape: TableShape | None) -> None:
         name = change.relation.name
@@ -212,11 +217,10 @@ class ChangeReader:
         self.dead.append(self._door.dead(self._source, event_id, feed_id, raw, reason, None, rule, event_id))
 
 
-def _take_offered(known: KnownRows, bound: BoundTable, event: OfferedEvent) -> None:
-    row = msgspec.json.decode(event.body)
-    if row.get("__table") == bound.table:
-        key = tuple(row.get(name) for name in bound.key_columns)
-        known.take(key, event.body if event.op == "upsert" else None)
+def _take_offered(known: KnownRows, bound: BoundTable, entry: EventEntry) -> None:
+    row = msgspec.json.decode(entry.body)
+    key = tuple(row.get(name) for name in bound.key_columns)
+    known.take(key, entry.body if entry.type == EVENT_UPSERT else None)
 
 
 def _raw(change: RowChange) -> bytes:

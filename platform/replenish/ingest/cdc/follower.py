@@ -7,6 +7,7 @@ read again, have the same ids and bodies, and are duplicates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
@@ -52,6 +53,7 @@ class PostgresFollower:
         door: Judges.
         group: Journals.
         read_log: All records of the log, for rows that a change does not name.
+        clock: The instant.
         pause: Waits for some seconds, or less when asked to stop.
     """
 
@@ -63,10 +65,12 @@ class PostgresFollower:
         door: EventDoor,
         group: GroupCommit,
         read_log: ReadLog,
+        clock: Callable[[], datetime],
         pause: Callable[[float], object],
     ) -> None:
         self._settings, self._dsn, self._tables = settings, dsn, tables
-        self._door, self._group, self._read_log, self._pause = door, group, read_log, pause
+        self._door, self._group, self._read_log = door, group, read_log
+        self._clock, self._pause = clock, pause
         self._connection: psycopg.Connection | None = None
         self._moved_to = 0
 
@@ -92,9 +96,9 @@ class PostgresFollower:
         published = check_source(self._connection, self._settings, self._tables)
         state = slot_state(self._connection, self._settings.slot)
         if state is None:
-            journalling = self._journalling()
-            args = (self._dsn, self._settings, self._tables, published, journalling, self._read_log, self.source)
-            n_rows = take_snapshot(*args)
+            with self._journalling() as journalling:
+                args = (self._dsn, self._settings, self._tables, published, journalling, self._read_log, self.source)
+                n_rows = take_snapshot(*args)
             return BatchReport(0, journalling.outcomes, n_rows)
         name = self._settings.slot
         if state.is_lost:
@@ -126,10 +130,10 @@ class PostgresFollower:
             raise SourceFault("the source database went away", may_pass=True) from error
 
     def _read_batch(self, connection: psycopg.Connection) -> BatchReport:
-        journalling = self._journalling()
         horizon = self._written_lsn(connection)
-        reader = self._read(connection, journalling)
-        journalling.wait()
+        with self._journalling() as journalling:
+            reader = self._read(connection, journalling)
+            journalling.wait()
         if reader.end_lsn is not None:
             failpoint("cdc.journalled")
             self._move(connection, reader.end_lsn)
@@ -170,7 +174,7 @@ class PostgresFollower:
         return self._connection
 
     def _journalling(self) -> Journalling:
-        return Journalling(self._door, self._group, self._pause)
+        return Journalling(self._door, self._group, self._clock, self._pause)
 
 
 def _journal_read(reader: ChangeReader, journalling: Journalling) -> None:

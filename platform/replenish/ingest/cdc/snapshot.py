@@ -19,11 +19,11 @@ from replenish.contracts.doors import PostgresSettings
 from replenish.errors import SourceFault
 from replenish.ingest.cdc.journalling import PIECE_EVENTS, Journalling
 from replenish.ingest.cdc.known_rows import KnownRows, ReadLog, known_rows
-from replenish.ingest.cdc.pgoutput import Relation, lsn_number
+from replenish.ingest.cdc.pgoutput import Cell, Relation, lsn_number
+from replenish.ingest.cdc.row_events import RowEvent, row_event
 from replenish.ingest.cdc.slot import connect
 from replenish.ingest.cdc.source_checks import PublishedTable
 from replenish.ingest.cdc.source_tables import BoundTable, TableShape, key_digest, removed_body
-from replenish.ingest.events.offered_event import OfferedEvent
 from replenish.stores.failpoints import failpoint
 
 MAX_SLOT_NAME = 63
@@ -91,8 +91,8 @@ class _TableReading:
         self._known_at = known_at
         relation = Relation(0, table.schema, table.table, "f", table.columns, table.columns, table.instant_places)
         self._shape = TableShape(bound, relation)
-        self._suffix = self._shape.suffix("S", known_at.isoformat(), point)
-        self._removed_suffix = self._shape.suffix("D", known_at.isoformat(), point)
+        self._told = self._shape.told("S", known_at.isoformat(), point)
+        self._removed_suffix = self._shape.told("D", known_at.isoformat(), point).suffix
 
     def journal(self, connection: psycopg.Connection, journalling: Journalling, known: KnownRows) -> int:
         """Send all rows, then take back those of `known` that are not among them."""
@@ -100,12 +100,14 @@ class _TableReading:
         for cells in self._rows(connection):
             n_rows, row = n_rows + 1, self._shape.read(cells)
             known.take(self._shape.key_of(row), None)
-            body = self._shape.body(row, self._suffix)
-            piece.append(self._event(key_digest(row), "upsert", body))
+            body = self._shape.body(row, self._told.suffix)
+            piece.append(self._event(key_digest(row), "upsert", body, row + self._told.values))
             if len(piece) == PIECE_EVENTS:
                 _journal_piece(piece, journalling)
                 piece = []
-        gone = [self._event(f"{key_digest(key)}.gone", "delete", self._removed(b)) for key, b in known.rows.items()]
+        gone = [
+            self._event(f"{key_digest(key)}.gone", "delete", self._removed(b), None) for key, b in known.rows.items()
+        ]
         _journal_piece([*piece, *gone], journalling)
         return n_rows
 
@@ -125,16 +127,15 @@ class _TableReading:
         with connection.cursor().copy(query) as copy:
             yield from copy.rows()
 
-    def _event(self, digest: str, op: Any, body: bytes) -> OfferedEvent:
-        event_id = self._prefix + digest
-        return OfferedEvent(self._source, event_id, self._bound.feed.feed_id, op, body, None, event_id)
+    def _event(self, digest: str, op: Any, body: bytes, cells: list[Cell] | None) -> RowEvent:
+        return row_event(self._source, self._prefix + digest, op, self._shape, body, cells)
 
     def _removed(self, body: bytes) -> bytes:
         row = {name: value for name, value in msgspec.json.decode(body).items() if not name.startswith("__")}
         return removed_body(row, self._bound, self._known_at)[:-1] + self._removed_suffix
 
 
-def _journal_piece(piece: list[OfferedEvent], journalling: Journalling) -> None:
+def _journal_piece(piece: list[RowEvent], journalling: Journalling) -> None:
     journalling.send(piece)
     journalling.wait()
     failpoint("cdc.snapshot_batch")

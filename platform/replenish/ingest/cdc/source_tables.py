@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from replenish.contracts.doors import PostgresSettings
 from replenish.contracts.model import Contract
 from replenish.errors import ContractError
 from replenish.ingest.cdc.pgoutput import Cell, Relation, Unchanged
+from replenish.ingest.events.declared_events import DeclaredFeedJudge
 from replenish.ingest.mapping import FeedMapping
 
 RESERVED = ("__op", "__table", "__commit_time", "__lsn")
@@ -24,6 +25,13 @@ time (ISO 8601, UTC) and its position in the source's log. `__table` is always t
 them."""
 
 Row = Mapping[str, str | None]
+
+
+class Told(NamedTuple):
+    """The reserved fields of a row: the end of its body, closing brace included, and their values as in `RESERVED`."""
+
+    suffix: bytes
+    values: list[Cell]
 
 
 class ValueNotSent(ValueError):
@@ -46,6 +54,9 @@ class BoundTable:
     table: str
     """`schema.table`."""
     feed: Feed
+    dataschema: str
+    """`<stream>@<contract version>`."""
+    judge: DeclaredFeedJudge
     needed: tuple[str, ...]
     """Source columns that the feed reads."""
     reserved: frozenset[str]
@@ -77,10 +88,14 @@ def bind_tables(
                 "a rule per column: a table's columns are the source's, not the contract's",
                 feed=feed_id,
             )
-        mapping = FeedMapping(feed, contracts[feed.stream], dataset, now)
+        contract = contracts[feed.stream]
+        mapping = FeedMapping(feed, contract, dataset, now)
+        judge = DeclaredFeedJudge(feed, contract, dataset)
         needed = tuple(name for name in mapping.source_columns() if name not in RESERVED)
         reserved = frozenset(mapping.source_columns()) & frozenset(RESERVED) | {"__table"}
-        bound[table] = BoundTable(table, feed, needed, reserved, _key_columns(mapping))
+        bound[table] = BoundTable(
+            table, feed, f"{feed.stream}@{contract.version}", judge, needed, reserved, _key_columns(mapping)
+        )
     return bound
 
 
@@ -99,6 +114,7 @@ class TableShape:
     def __init__(self, bound: BoundTable, relation: Relation) -> None:
         self.bound, self.relation = bound, relation
         self._names = relation.columns
+        self._instant_places = relation.instant_places
         self._identity = [nr for nr, name in enumerate(relation.columns) if name in relation.identity_columns]
         key = bound.key_columns
         self.missing = tuple(name for name in (*bound.needed, *key) if name not in relation.columns)
@@ -109,18 +125,18 @@ class TableShape:
 
     def read(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells with every instant's offset in full: PostgreSQL writes +00, which not every reader takes."""
-        read = list(cells)
-        for place in self.relation.instant_places:
+        read = cells if isinstance(cells, list) else list(cells)
+        for place in self._instant_places:
             cell = read[place]
-            if isinstance(cell, str) and cell.endswith("+00"):
+            if isinstance(cell, str) and cell[-3:] == "+00":
                 read[place] = cell + ":00"
         return read
 
-    def suffix(self, op: str, commit_time: str, lsn: str) -> bytes:
-        """The reserved fields and the closing brace, to put behind a body's columns."""
-        values = {"__op": op, "__table": self.bound.table, "__commit_time": commit_time, "__lsn": lsn}
-        told = {name: value for name, value in values.items() if name in self.bound.reserved}
-        return b"," + _encode(told)[1:]
+    def told(self, op: str, commit_time: str, lsn: str) -> Told:
+        """The reserved fields of all rows of one operation in one transaction."""
+        values = dict(zip(RESERVED, (op, self.bound.table, commit_time, lsn), strict=True))
+        suffix = b"," + _encode({n: value for n, value in values.items() if n in self.bound.reserved})[1:]
+        return Told(suffix, list(values.values()))
 
     def body(self, cells: Sequence[Cell], suffix: bytes) -> bytes:
         """The row as a JSON object of text and null, in the source's column order; texts are PostgreSQL's own.
@@ -128,7 +144,7 @@ class TableShape:
         Raises:
             ValueNotSent: A cell is UNCHANGED.
         """
-        return _encode(dict(zip(self._names, cells, strict=True)))[:-1] + suffix
+        return _encode(dict(zip(self._names, cells)))[:-1] + suffix  # noqa: B905 the decoder has counted them
 
     def delete_body(self, cells: Sequence[Cell], suffix: bytes, commit_time: datetime, *, is_key: bool) -> bytes:
         """The removed row, as far as it is told. It became known as gone with the commit, whatever the row says."""
