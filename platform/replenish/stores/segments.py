@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +81,7 @@ def seal(
     with hold(layout.locks / "seal.lock", "seal the log"):
         layout.segments.mkdir(parents=True, exist_ok=True)
         sealed = sealed_segments(layout.segments)
-        _clear_attempts(layout.segments)
+        _clear_drafts(layout.segments)
         last = sealed[-1] if sealed else None
         if last is not None and (journal.chain_at(last.last_seq) or b"").hex() != last.head_chain:
             raise DamagedLog("the journal does not continue its sealed segments", seq=last.last_seq)
@@ -262,9 +262,7 @@ def _segment_of(manifest: Path) -> Segment:
         raise DamagedLog(f"a segment's manifest cannot be read ({error})", manifest=manifest) from error
 
 
-def _clear_attempts(folder: Path) -> None:
-    """Drop what an interrupted attempt left: without a manifest it never counted, and the journal still has it all."""
-    finished = {segment.path for segment in map(_segment_of, folder.glob("*.manifest.json"))}
-    attempts: Iterable[Path] = (*folder.glob(".*.draft"), *(set(folder.glob("*.jsonl.gz")) - finished))
-    for path in attempts:
+def _clear_drafts(folder: Path) -> None:
+    """Drop drafts of an interrupted attempt. A segment without its manifest stays: it may be all that holds a body."""
+    for path in folder.glob(".*.draft"):
         path.unlink()

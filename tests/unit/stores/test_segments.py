@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -55,10 +56,23 @@ def test_an_interrupted_attempt_never_counts_and_is_made_again(log: tuple[RootLa
     (layout.segments / ".000000000001-000000000009.jsonl.gz.draft").write_bytes(b"less")
     sealed = seal(journal, layout, min_records=1)
     assert sorted(path.name for path in layout.segments.iterdir()) == [
+        # Without a manifest it is nothing, yet nobody but a person may say so: it could be a damaged whole one.
+        "000000000001-000000000003.jsonl.gz",
         "000000000001-000000000009.jsonl.gz",
         "000000000001-000000000009.manifest.json",
     ]
     assert len(list(read_segment(sealed[0]))) == 9
+
+
+def test_a_lost_manifest_never_costs_the_bodies_in_its_segment(log: tuple[RootLayout, Journal]) -> None:
+    layout, journal = log
+    segment = seal(journal, layout, min_records=1)[0]
+    whole = segment.path.read_bytes()
+    assert trim(journal, layout, now=LATER) == 4
+    next(layout.segments.glob("*.manifest.json")).unlink()
+    with pytest.raises(DamagedLog, match="never sealed"):
+        seal(journal, layout, min_records=1)
+    assert segment.path.read_bytes() == whole
 
 
 def test_a_damaged_segment_is_refused(log: tuple[RootLayout, Journal]) -> None:
@@ -72,8 +86,6 @@ def test_a_damaged_segment_is_refused(log: tuple[RootLayout, Journal]) -> None:
             list(read_segment(segment))
     segment.path.write_bytes(other)
     # Even where the manifest was mended to fit, the chain does not.
-    import hashlib
-
     with pytest.raises(DamagedLog, match="not what was written"):
         list(read_segment(segment._replace(sha256=hashlib.sha256(other).hexdigest())))
 
