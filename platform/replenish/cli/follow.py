@@ -23,6 +23,7 @@ from replenish.ingest.events.event_door import EventDoor
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import JournalRecord
 from replenish.stores.locks import hold
+from replenish.stores.segments import log_records
 
 group = typer.Typer(help="Follow a source's change stream.", no_args_is_help=True)
 
@@ -103,7 +104,7 @@ def _follow(deployment: Deployment, settings: PostgresSettings, writer: GroupCom
     reader = deployment.journal.open_reader()
 
     def read_log() -> Iterable[JournalRecord]:
-        return reader.records()
+        return log_records(reader, deployment.layout)
 
     door = EventDoor(deployment.dataset, deployment.contracts, writer, now_utc)
     tables = bind_tables(settings, deployment.dataset, deployment.contracts, now_utc())
