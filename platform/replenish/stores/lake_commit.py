@@ -95,6 +95,7 @@ def write_frame(
     """
 
     def write() -> None:
+        request.folder.mkdir(parents=True, exist_ok=True)
         _write_delta(
             before if before is not None else str(request.folder),
             data,
@@ -104,7 +105,6 @@ def write_frame(
             **how,
         )
 
-    request.folder.mkdir(parents=True, exist_ok=True)
     return decided(request, before, write)
 
 

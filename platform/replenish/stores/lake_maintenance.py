@@ -53,10 +53,15 @@ class TableMaintenance:
     fault: str | None = None
 
 
-def compact(lake: DeltaLake, table: str, *, every: int = COMPACT_EVERY) -> bool:
+def compact(lake: DeltaLake, table: str, *, every: int | None = None) -> bool:
     """Merge small files within each partition once `every` commits were made since the last time; whether it did.
 
     Rows, offsets of consumers and older versions stay as they are; merged files are removed by a later vacuum.
+
+    Args:
+        lake: Where the table is.
+        table: Its name.
+        every: None = `COMPACT_EVERY`.
 
     Raises:
         BrokenPromise: The merged table had other rows; it was put back as it was.
@@ -66,7 +71,7 @@ def compact(lake: DeltaLake, table: str, *, every: int = COMPACT_EVERY) -> bool:
         if opened is None:
             raise TableMissing("the lake has no such table", table=table)
         before, n_rows = opened.version(), opened.count()
-        if not _is_due(lake.path(table), before, every):
+        if not _is_due(lake.path(table), before, COMPACT_EVERY if every is None else every):
             return False
         request = CommitRequest(table, lake.path(table), lake.root)
         after = decided(request, opened, lambda: _merge(opened, request))
@@ -138,7 +143,7 @@ def vacuum(
     with lake.writing(table, "vacuum") as opened:
         if opened is None:
             raise TableMissing("the lake has no such table", table=table)
-        proposed = opened.vacuum(retention_hours=int(retention.total_seconds() // 3600), dry_run=True)
+        proposed = _proposed(opened, retention)
         needed = _paths_at(lake, table, None) | _needed_by(lake, table, min(pins, default=None))
         removable = sorted(path for path in proposed if unquote(path) not in needed)
         if dry_run:
@@ -149,6 +154,10 @@ def vacuum(
             (lake.path(table) / path).unlink(missing_ok=True)
         failpoint("lake.vacuum_after")
         return removable
+
+
+def _proposed(opened: DeltaTable, retention: timedelta) -> list[str]:
+    return [str(path) for path in opened.vacuum(retention_hours=int(retention.total_seconds() // 3600), dry_run=True)]
 
 
 def _needed_by(lake: DeltaLake, table: str, pin: int | None) -> set[str]:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from replenish.errors import AlreadyRunning
@@ -33,7 +33,9 @@ def hold(path: Path, purpose: str, *, wait_seconds: float = 0) -> Iterator[None]
         _lock(descriptor, path, purpose, wait_seconds)
         content = json.dumps({"pid": os.getpid(), "purpose": purpose}).encode()
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, content, 0)
+        # On a full disk the lock holds all the same; only its words are missing.
+        with suppress(OSError):
+            os.pwrite(descriptor, content, 0)
         yield
         os.ftruncate(descriptor, 0)
     finally:
