@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from replenish.cli import (
     bench,
+    dead_letters,
     decisions,
     demo,
     doctor,
@@ -46,6 +47,7 @@ app.command("doctor")(doctor.call_doctor)
 app.command("rebuild")(rebuild.rebuild_tables_from_log)
 app.command("bench")(bench.run_bench)
 app.add_typer(forecast.group, name="forecast")
+app.add_typer(dead_letters.group, name="dead-letters")
 app.add_typer(decisions.group, name="decisions")
 app.add_typer(feeds.group, name="feeds")
 app.add_typer(standby.group, name="standby")

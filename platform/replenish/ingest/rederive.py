@@ -16,7 +16,7 @@ from replenish.errors import ContractError, DigestMismatch
 from replenish.ingest.accepted_parts import AcceptedPart, PartIndex, clear_folder, parts_of
 from replenish.ingest.door import file_intake, file_rows
 from replenish.ingest.event_batch import EventBatch
-from replenish.ingest.events.event_feeds import event_feeds
+from replenish.ingest.events.event_feeds import event_feeds, with_all_feeds_open
 from replenish.ingest.intake import take_in
 from replenish.ingest.judged_rows import rules_digest
 from replenish.ingest.mapping import FeedMapping
@@ -102,7 +102,7 @@ def is_as_recorded(record: JournalRecord, parts: list[AcceptedPart]) -> bool:
 
 def _rules_of(record: JournalRecord, dataset: Dataset, contracts: Mapping[str, Contract]) -> tuple[Feed, Contract]:
     if record.type == EVENTS_SETTLED:
-        feed = event_feeds(dataset, contracts).get(record.subject)
+        feed = event_feeds(with_all_feeds_open(dataset), contracts).get(record.subject)
     else:
         feed = next((feed for feed in dataset.feeds if feed.feed_id == record.source), None)
     if feed is None or feed.stream not in contracts:

@@ -18,7 +18,7 @@ from replenish.errors import WriteConflict
 from replenish.ingest.accepted_parts import PartIndex, clear_folder
 from replenish.ingest.door import INGEST_LOCK, LOCK_WAIT_SECONDS, MAX_ATTEMPTS, file_intake
 from replenish.ingest.event_batch import EventBatch, settled_letters
-from replenish.ingest.events.event_feeds import event_feeds
+from replenish.ingest.events.event_feeds import event_feeds, with_all_feeds_open
 from replenish.ingest.judged_rows import rules_digest
 from replenish.ingest.mapping import FeedMapping
 from replenish.ingest.verdict import FileVerdict, verdict_of
@@ -108,7 +108,8 @@ class _Settling:
     ) -> None:
         self._dataset, self._contracts = dataset, contracts
         self._journal, self._layout, self._now = journal, layout, now
-        self._feeds = event_feeds(dataset, contracts)
+        # Rows of files that were refused come again as events of the file's feed.
+        self._feeds = event_feeds(with_all_feeds_open(dataset), contracts)
         self._index = PartIndex(journal)
         self.unknown_feeds: set[str] = set()
 

@@ -47,7 +47,7 @@ class KafkaWorld:
         root.mkdir(parents=True, exist_ok=True)
         shutil.copy(PLATFORM_FOLDER / "feeds" / "retailer.yaml", self.layout.dataset_file)
         # A killed consumer is missed by its group after this time, and only then are its partitions given away.
-        options = {"session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
+        options = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
         fields = {"name": "till", "brokers": brokers, "topics": [TOPIC], "feed": "events.sales", "options": options}
         fields |= door
         self.layout.doors_file.write_text(json.dumps({"kafka": [fields]}), encoding="utf-8")

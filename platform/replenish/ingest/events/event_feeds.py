@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from replenish.contracts.dataset import ColumnRule, Dataset, Feed, FileFormat, KnowledgeRule
@@ -37,3 +38,8 @@ def identity_feed(contract: Contract, zone: str) -> Feed:
 def is_identity_feed(feed: Feed, contract: Contract) -> bool:
     """Whether the feed's events are contract-shaped, so that structs of the contract read them."""
     return feed == identity_feed(contract, feed.zone)
+
+
+def with_all_feeds_open(dataset: Dataset) -> Dataset:
+    """The data set with every feed taking single events: rows of files come again one by one."""
+    return replace(dataset, feeds=tuple(replace(feed, door="events") for feed in dataset.feeds))
