@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replenish.digests import file_digest, json_digest, table_digest
+from replenish.digests import file_digest, json_digest, ordered_rows_digest, table_digest
 from replenish.errors import ContractError
 
 FRAME = pl.DataFrame(
@@ -84,3 +84,13 @@ def test_file_digest_is_sha256_of_the_bytes(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_digest_of_ordered_rows_depends_on_order_and_nothing_else() -> None:
+    rows = pl.DataFrame({"text": ["a", None, "", "\u00e4b"], "number": [1, 2, None, 4]})
+    digest = ordered_rows_digest(rows)
+    assert ordered_rows_digest(rows.select("number", "text").with_columns(pl.col("number").cast(pl.Int16))) == digest
+    assert ordered_rows_digest(pl.concat([rows[:1], rows[1:]], rechunk=False)) == digest
+    assert ordered_rows_digest(pl.concat([rows, rows])[4:]) == digest
+    changed = [rows.reverse(), rows.with_columns(text=pl.lit("a")), rows.with_columns(pl.col("text").fill_null(""))]
+    assert digest not in [ordered_rows_digest(other) for other in (*changed, rows[:3], rows.select("text"))]

@@ -236,3 +236,32 @@ def test_options_are_kept_by_stage(tmp_path: Path) -> None:
     dataset = read_dataset(_file(tmp_path, MINIMAL + "options: {outcomes: {days: 30}}\n"))
     assert dataset.options == {"outcomes": {"days": 30}}
     assert read_dataset(write_dataset(dataset, tmp_path / "dataset.yaml")) == dataset
+
+
+EVENTS = MINIMAL.replace(
+    "files: till-*.csv\n", "door: events\nknowledge: {source: column, column: at, else_arrival: true}\n"
+)
+
+
+def test_a_feed_may_take_single_events_and_no_files(tmp_path: Path) -> None:
+    dataset = read_dataset(_file(tmp_path, EVENTS))
+    (feed,) = dataset.feeds
+    assert (feed.door, feed.files, feed.knowledge.else_arrival) == ("events", (), True)
+    assert feed_for_file(dataset, "till-1.csv") == ()
+    assert read_dataset(write_dataset(dataset, tmp_path / "dataset.yaml")) == dataset
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("door: events", "door: events\nfiles: x", "files: belongs to `door: files`"),
+        ("door: events", "door: events\nformat: {type: jsonl}", "format: belongs to `door: files`"),
+        ("door: events", "door: http", "door: must be one of files, events"),
+        ("sale_id: receipt", "sale_id: {content_of: '*'}", r"columns\.sale_id: content_of numbers the rows of a file"),
+        ("source: column, column: at", "source: arrival", "else_arrival: belongs to"),
+    ],
+)
+def test_a_feed_of_events_names_its_mistakes(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in EVENTS
+    with pytest.raises(ContractError, match=message):
+        read_dataset(_file(tmp_path, EVENTS.replace(old, new)))
