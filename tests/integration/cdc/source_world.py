@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,17 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psycopg
 
 from replenish.cli.deployment import Deployment, open_deployment
 from replenish.contracts.doors import read_doors
+from replenish.history.bronze import append_bronze
+from replenish.history.silver import update_silver
 from replenish.ingest.cdc.follower import BatchReport, PostgresFollower
 from replenish.ingest.cdc.source_tables import bind_tables
 from replenish.ingest.events.event_door import EventDoor
+from replenish.ingest.settle import settle_events
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT
 
+PROGRAM = "from replenish.cli.main import main; main()"
 SALES = """
 create table sales (
     shop text not null, sold_at timestamptz not null, id integer not null, article text not null,
@@ -84,6 +88,11 @@ class SourceWorld:
     def publish(self, tables: str = "sales", options: str = "") -> None:
         self.sql(f"create publication replenish_erp for table {tables} {options}")
 
+    def slots(self) -> list[str]:
+        """Lasting slots of this database."""
+        query = "select slot_name from pg_replication_slots where database = current_database() and not temporary"
+        return [name for (name,) in self.connection.execute(query)]
+
     @property
     def deployment(self) -> Deployment:
         return open_deployment(self.root)
@@ -115,7 +124,7 @@ class SourceWorld:
     def command(self, *arguments: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
         """`replenish` with these arguments in a process of its own."""
         return subprocess.run(
-            [sys.executable, "-m", "replenish.cli.main_process", *arguments], env=self.environment(failpoint),
+            [sys.executable, "-c", PROGRAM, *arguments], env=self.environment(failpoint),
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
 
@@ -130,6 +139,18 @@ class SourceWorld:
             yield journal
         finally:
             journal.close()
+
+    def silver(self, stream: str = "sales") -> pl.DataFrame:
+        """Facts that hold now, after settling, bronze and silver: contract columns."""
+        deployment = self.deployment
+        with self.journal() as journal:
+            layout, dataset, contract = deployment.layout, deployment.dataset, deployment.contracts[stream]
+            settle_events(dataset, deployment.contracts, journal, layout, now=datetime.now(UTC))
+            append_bronze(stream, contract, journal, layout, deployment.lake)
+        update_silver(contract, dataset, deployment.lake)
+        posted = deployment.lake.read(f"silver/{stream}").group_by(contract.names).agg(pl.col("posting_sign").sum())
+        assert set(posted["posting_sign"]) <= {0, 1}
+        return posted.filter(pl.col("posting_sign") == 1).sort(contract.fact_key)
 
     def events(self) -> list[tuple[str, str, dict[str, Any]]]:
         """(id, `upsert` or `delete`, body) of each accepted event in log order."""
@@ -153,16 +174,12 @@ class SourceWorld:
                 rows.pop(place)
         return [rows[place] for place in sorted(rows)]
 
-    def table(self, name: str = "sales", key: str = "shop, sold_at, id") -> list[dict[str, Any]]:
-        """Rows of the source's table as text, by key."""
+    def table(self, name: str = "sales", key: tuple[str, ...] = ("shop", "sold_at", "id")) -> list[dict[str, Any]]:
+        """Rows of the source's table as text, by key; instants (columns `..._at`) with their offset in full."""
         self.connection.execute("set timezone = 'UTC'")
-        query = f"copy (select * from {name} order by {key}) to stdout"
         described = self.connection.execute(f"select * from {name} limit 0").description  # type: ignore[arg-type]
         names = [column.name for column in described or ()]
-        with self.connection.cursor().copy(query) as copy:  # type: ignore[arg-type]
+        with self.connection.cursor().copy(f"copy (select * from {name}) to stdout") as copy:  # type: ignore[arg-type]
             rows = [dict(zip(names, row, strict=True)) for row in copy.rows()]
-        return [{n: f"{v}:00" if n.endswith("_at") and v else v for n, v in row.items()} for row in rows]
-
-
-def json_of(body: dict[str, Any]) -> str:
-    return json.dumps(body, sort_keys=True)
+        told = [{n: f"{v}:00" if n.endswith("_at") and v else v for n, v in row.items()} for row in rows]
+        return sorted(told, key=lambda row: tuple(str(row[column]) for column in key))
