@@ -54,8 +54,15 @@ def _rebuild() -> dict[str, object]:
     return run_rebuild_bench()
 
 
+def _ingest() -> dict[str, object]:
+    from replenish.cli.bench_ingest import run_ingest_bench
+
+    return run_ingest_bench()
+
+
 BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "loop": ("CPU per sales line of ingest to features, 10 million lines against 1 million", _loop),
+    "ingest": ("1 KB events through the HTTP door, against a bare SQLite commit loop in the same run", _ingest),
     "bronze": ("time of a bronze commit at 5,000 table versions against 10", _bronze),
     "file-door": ("a million sales rows through the file door into bronze, against a bare load", _file_door),
     "cdc": ("changes per second through the CDC door, beside a bare loop of peek and decode", _cdc),

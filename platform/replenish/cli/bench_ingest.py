@@ -57,7 +57,7 @@ class IngestCase:
 
 
 def run_ingest_bench() -> dict[str, object]:
-    """All cases of the HTTP door, printed as they are measured; figures by name. The file door's follow, if present."""
+    """All cases of the HTTP door, printed as they are measured; figures by name."""
     console = open_console()
     figures: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="replenish-ingest-") as folder, _serving(Path(folder) / "root") as port:
@@ -74,7 +74,7 @@ def run_ingest_bench() -> dict[str, object]:
                     f"{name}_ack_p99_ms": case.ack_p99_ms,
                     f"{name}_sender_cpu_share": case.sender_cpu_share,
                 }
-    return figures | _file_door_figures()
+    return figures
 
 
 def _measure_case(folder: Path, port: int, batch: int, connections: int) -> IngestCase:
@@ -171,15 +171,6 @@ def _serving(root: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _file_door_figures() -> dict[str, object]:
-    """The file door's part of this bench, where that module is there."""
-    try:
-        from replenish.cli.bench_file_door import measure
-    except ImportError:
-        return {}
-    return dict(measure())
 
 
 def _print_case(console: Console, case: IngestCase) -> None:

@@ -62,7 +62,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def verdict_of(
+def request_verdict(
     ids: Sequence[str], entries: Sequence[EventEntry], receipts: Sequence[Receipt], *, is_minimal: bool
 ) -> RequestVerdict:
     """The verdict on a request's rows; `ids` as offered. Minimal: plainly accepted rows are only counted."""
@@ -73,7 +73,7 @@ def verdict_of(
         seqs = [receipt[1] for receipt in receipts]
         pairs = () if is_minimal else zip(ids, seqs, strict=True)
         rows = [RowVerdict(nr, id_, "accepted", seq) for nr, (id_, seq) in enumerate(pairs, 1)]
-        return RequestVerdict(n, n, 0, 0, min(seqs), max(seqs), rows)
+        return RequestVerdict(n, n, 0, 0, min(seqs, default=None), max(seqs, default=None), rows)
     seqs = [receipt[1] for receipt in receipts if receipt[0] == "accepted"]
     rows = [
         _row_verdict(nr, id_, entry, receipt)

@@ -47,20 +47,24 @@ class _Events:
         await self._door.serve(scope, receive, send, route="/events", feed_id=None)
 
 
-class _StreamEvents:
-    """POST /events/{stream}: rows of one stream (or of a declared feed, by its id)."""
+class _FeedEvents:
+    """POST to an address that names a feed by its id, or a stream: its rows, or Debezium messages for it."""
 
-    def __init__(self, door: RequestDoor) -> None:
+    def __init__(self, door: RequestDoor, route: str, *, holds_changes: bool) -> None:
         self._door = door
+        self._route = route
+        self._holds_changes = holds_changes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name, feeds = scope["path_params"]["stream"], self._door.door.feeds
+        name, feeds = scope["path_params"]["name"], self._door.door.feeds
         feed_id = name if name in feeds else IDENTITY_PREFIX + name
         if feed_id not in feeds:
             answer = problem(404, "unknown_feed", f"there is no stream and no event feed of this name: {name[:100]}")
             await send_answer(send, answer._replace(headers=((b"connection", b"close"),)))
             return
-        await self._door.serve(scope, receive, send, route="/events/{stream}", feed_id=feed_id)
+        await self._door.serve(
+            scope, receive, send, route=self._route, feed_id=feed_id, holds_changes=self._holds_changes
+        )
 
 
 def build_app(
@@ -97,7 +101,8 @@ def build_app(
     app = Starlette(
         routes=[
             Route("/events", _Events(requests), methods=["POST"]),
-            Route("/events/{stream}", _StreamEvents(requests), methods=["POST"]),
+            Route("/events/{name}", _FeedEvents(requests, "/events/{stream}", holds_changes=False), methods=["POST"]),
+            Route("/debezium/{name}", _FeedEvents(requests, "/debezium/{feed}", holds_changes=True), methods=["POST"]),
             Route("/healthz", health),
             Route("/readyz", ready),
             Route("/metrics", show_metrics),

@@ -8,55 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from replenish.contracts.event_struct import EventStruct
 from replenish.errors import EventFault, RequestRefused
+from replenish.ingest.cdc.debezium import debezium_events
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
+from replenish.ingest.http.cloud_event import (
+    ATTRIBUTES,
+    BAD_ENVELOPE,
+    DECODE_ENVELOPE,
+    DECODE_OBJECT,
+    DECODE_PLAIN,
+    JSON_TYPE,
+    LONGEST_ID,
+    OPERATIONS,
+    TYPE_OF,
+    VERSIONED,
+    Envelope,
+    PlainEnvelope,
+    check_attributes,
+    check_name,
+    envelope_fault,
+    lenient_identity,
+    trace_context,
+)
 from replenish.ingest.http.credentials import Sender
 from replenish.ingest.reasons import UNKNOWN_FEED
 from replenish.ingest.strict_json import MAX_TEXT_BYTES, strict_object
-from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT, EventEntry
+from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 
-OPERATIONS: dict[str, EventOperation] = {EVENT_UPSERT: "upsert", EVENT_DELETE: "delete"}
-LONGEST_ID = 512
-"""Characters of an id or a source: identities are kept for ever and are looked up with every event."""
-BAD_ENVELOPE = "bad_envelope"
-
-_ATTRIBUTE = re.compile(r"[a-z0-9]{1,64}")
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_VERSIONED = re.compile(r"[a-z0-9_]+@[0-9.]+")
-_JSON_TYPE = re.compile(r"application/([\w.+-]+\+)?json(\s*;.*)?", re.IGNORECASE)
-
-
-Whole64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-
-
-class Envelope(msgspec.Struct):
-    """Attributes of one CloudEvent; None where not given."""
-
-    id: str | None = None
-    source: str | None = None
-    specversion: str | None = None
-    type: str | None = None
-    subject: str | None = None
-    time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    datacontenttype: str | None = None
-    dataschema: str | None = None
-    traceparent: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"")
-
-
-class PlainEnvelope(Envelope):
-    """The same around data without nested values, in one pass."""
-
-    data: dict[str, Whole64 | float | str | bool | None] | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
+_encode = msgspec.json.Encoder().encode
 
 
 class _Kind(NamedTuple):
@@ -70,14 +57,6 @@ class _Kind(NamedTuple):
     """How contract-shaped data is checked; None for declared feeds, whose rows are judged together."""
     n_quotes: int
     """Quotation marks of the four attributes, the id and the name `data`: with these alone no name is given twice."""
-
-
-_KNOWN = frozenset(Envelope.__struct_fields__)
-_DECODER = msgspec.json.Decoder(Envelope)
-_PLAIN = msgspec.json.Decoder(PlainEnvelope)
-_TYPE_OF = {op: kind for kind, op in OPERATIONS.items()}
-_encode = msgspec.json.Encoder().encode
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class RowReader:
@@ -99,7 +78,7 @@ class RowReader:
         self._feed_id = feed_id
         self._source = source
         self._kinds: dict[tuple[str | None, str | None, str | None, str | None], _Kind] = {}
-        self._traceparent = _trace(traceparent)
+        self._traceparent = trace_context(traceparent)
         self._n_rows = 1
         self.n_dead = 0
         """Rows so far from which no event could be read."""
@@ -111,7 +90,7 @@ class RowReader:
             RequestRefused: 403, a row that is not this sender's to write: nothing of the request may be used.
         """
         self._n_rows = n_rows
-        decode, kinds = _PLAIN.decode, self._kinds
+        decode, kinds = DECODE_PLAIN, self._kinds
         events: list[OfferedEvent | EventEntry] = []
         for nr, row in enumerate(rows, first_nr):
             try:
@@ -149,17 +128,35 @@ class RowReader:
         ):
             return None
         kind.shape.read(e.data, now)  # type: ignore[arg-type]
-        trace = self._traceparent if e.traceparent is None else _trace(e.traceparent)
-        return EventEntry(kind.source, id_, _TYPE_OF[kind.op], kind.feed_id, kind.dataschema, body, trace)
+        trace = self._traceparent if e.traceparent is None else trace_context(e.traceparent)
+        return EventEntry(kind.source, id_, TYPE_OF[kind.op], kind.feed_id, kind.dataschema, body, trace)
 
     def read_binary(self, attributes: Mapping[str, str], body: bytes) -> OfferedEvent | EventEntry:
         """The event whose attributes came as `ce-` headers (names without it) and whose data is the body."""
         try:
-            given = {name: value for name, value in attributes.items() if name in _KNOWN - {"data"}}
+            given = {name: value for name, value in attributes.items() if name in ATTRIBUTES - {"data"}}
             envelope = msgspec.convert(given, Envelope, strict=False)
         except msgspec.ValidationError as error:
             return self._dead(body, 1, BAD_ENVELOPE, "ce-", str(error), attributes.get("id"), attributes.get("source"))
         return self._checked(envelope, body, body, 1)
+
+    def read_changes(self, rows: Sequence[bytes]) -> list[OfferedEvent | EventEntry]:
+        """The events of Debezium messages, one a row; a tombstone gives none.
+
+        Raises:
+            RequestRefused: 403, the feed is not this sender's to write.
+        """
+        feed_id = str(self._feed_id)
+        self._permit(self._source, feed_id)
+        events: list[OfferedEvent | EventEntry] = []
+        for nr, row in enumerate(rows, 1):
+            # Where the connector tells no position, the message itself is what makes it the same one again.
+            offset = f"sha256:{hashlib.sha256(row).hexdigest()}"
+            try:
+                events += debezium_events(row, None, source=self._source, feed_id=feed_id, offset=offset)
+            except EventFault as fault:
+                events.append(self._dead(row, nr, fault.reason, fault.field, fault.rule, None, None))
+        return events
 
     def unreadable(self, raw: bytes, reason: str, rule: str) -> EventEntry:
         """A whole body that no row could be read from."""
@@ -168,36 +165,36 @@ class RowReader:
     def _read_strictly(self, row: bytes, nr: int) -> OfferedEvent | EventEntry:
         try:
             strict_object(row)
-            fields = _OBJECT.decode(row)
+            fields = DECODE_OBJECT(row)
             if self._feed_id is not None and not ({"data", "specversion", "data_base64"} & fields.keys()):
                 return self._plain(fields, row, nr)
-            _check_attributes(fields)
-            return self._checked(_DECODER.decode(row), bytes(fields.get("data", b"")), row, nr)
+            check_attributes(fields)
+            return self._checked(DECODE_ENVELOPE(row), bytes(fields.get("data", b"")), row, nr)
         except EventFault as fault:
             reason, field, rule = fault.reason, fault.field, fault.rule
         except msgspec.ValidationError as error:
             reason, field, rule = BAD_ENVELOPE, None, str(error)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason, field, rule = "not_json", None, str(error)
-        id_, source = _identity_of(row)
+        id_, source = lenient_identity(row)
         return self._dead(row, nr, reason, field, rule, id_, source)
 
     def _checked(self, e: Envelope, body: bytes, row: bytes, nr: int) -> OfferedEvent | EventEntry:
         """The event of an envelope whose every attribute is looked at."""
         try:
             if self._feed_id is None and e.specversion is None:
-                raise _bad("specversion", "is missing")
+                raise envelope_fault("specversion", "is missing")
             if e.specversion not in (None, "1.0"):
                 raise EventFault("unsupported_version", "must be 1.0", field="specversion")
-            _check_name("id", e.id)
+            check_name("id", e.id)
             source = e.source if e.source is not None else self._source
             if e.source is None and e.specversion is not None:
-                raise _bad("source", "is missing")
-            _check_name("source", source)
-            if e.datacontenttype is not None and not _JSON_TYPE.fullmatch(e.datacontenttype):
-                raise _bad("datacontenttype", "must be application/json")
+                raise envelope_fault("source", "is missing")
+            check_name("source", source)
+            if e.datacontenttype is not None and not JSON_TYPE.fullmatch(e.datacontenttype):
+                raise envelope_fault("datacontenttype", "must be application/json")
             if not body:
-                raise _bad("data", "is missing")
+                raise envelope_fault("data", "is missing")
             kind = self._kind(e, source)
         except EventFault as fault:
             return self._dead(row, nr, fault.reason, fault.field, fault.rule, e.id, e.source)
@@ -207,17 +204,17 @@ class RowReader:
             kind.feed_id,
             kind.op,
             body,
-            _trace(e.traceparent) or self._traceparent,
+            trace_context(e.traceparent) or self._traceparent,
             _offset(nr),
-            e.dataschema if e.dataschema is not None and _VERSIONED.fullmatch(e.dataschema) else None,
+            e.dataschema if e.dataschema is not None and VERSIONED.fullmatch(e.dataschema) else None,
         )
 
     def _kind(self, e: Envelope, source: str) -> _Kind:
         if e.type is None and self._feed_id is None:
-            raise _bad("type", "is missing")
+            raise envelope_fault("type", "is missing")
         op = OPERATIONS.get(e.type or EVENT_UPSERT)
         if op is None:
-            raise _bad("type", f"must be one of {', '.join(OPERATIONS)}")
+            raise envelope_fault("type", f"must be one of {', '.join(OPERATIONS)}")
         feed_id = self._feed_of(e.subject)
         self._permit(source, feed_id)
         attributes = (e.specversion, e.type, e.subject, e.source)
@@ -231,12 +228,12 @@ class RowReader:
         feeds = self._door.feeds
         if subject is None:
             if self._feed_id is None:
-                raise _bad("subject", f"must name the feed, one of {', '.join(feeds)}")
+                raise envelope_fault("subject", f"must name the feed, one of {', '.join(feeds)}")
             return self._feed_id
         for feed_id in (subject, f"events.{subject}"):
             if feed_id in feeds:
                 if self._feed_id not in (None, feed_id):
-                    raise _bad("subject", f"names another feed than the address, which says {self._feed_id}")
+                    raise envelope_fault("subject", f"names another feed than the address, which says {self._feed_id}")
                 return feed_id
         raise EventFault(UNKNOWN_FEED, f"must name a feed, one of {', '.join(feeds)}", field="subject")
 
@@ -246,7 +243,7 @@ class RowReader:
         self._permit(self._source, feed_id)
         id_ = msgspec.json.decode(fields["id"], type=str) if "id" in fields else self._webhook_row_id(nr)
         try:
-            _check_name("id", id_)
+            check_name("id", id_)
         except EventFault as fault:
             return self._dead(row, nr, fault.reason, fault.field, fault.rule, id_, None)
         body = row
@@ -287,40 +284,5 @@ class RowReader:
         return self._door.dead(owner, name, feed_id, raw, reason, field, rule, _offset(nr))
 
 
-def _check_attributes(fields: Mapping[str, msgspec.Raw]) -> None:
-    for name, value in fields.items():
-        if name == "data_base64":
-            raise _bad(name, "is not taken: send the event's fields as a JSON object in data")
-        if name not in _KNOWN and (not _ATTRIBUTE.fullmatch(name) or bytes(value)[:1] in (b"{", b"[")):
-            raise _bad(name[:64], "is no attribute: lower-case letters and digits, with a simple value")
-
-
-def _check_name(field: str, value: str | None) -> None:
-    if not value:
-        raise _bad(field, "is missing")
-    if len(value) > LONGEST_ID or not value.isprintable():
-        raise _bad(field, f"must be at most {LONGEST_ID} printable characters")
-
-
-def _bad(field: str, rule: str) -> EventFault:
-    return EventFault(BAD_ENVELOPE, rule, field=field)
-
-
-def _trace(traceparent: str | None) -> str | None:
-    return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None
-
-
 def _offset(nr: int | None) -> str:
     return "request body" if nr is None else f"request row {nr}"
-
-
-def _identity_of(row: bytes) -> tuple[str | None, str | None]:
-    """Id and source of a row that cannot be accepted, where a lenient reader finds them: for the sender's sake."""
-    try:
-        value = json.loads(row)
-    except (ValueError, RecursionError):
-        return None, None
-    if not isinstance(value, dict):
-        return None, None
-    id_, source = value.get("id"), value.get("source")
-    return id_ if isinstance(id_, str) else None, source if isinstance(source, str) else None

@@ -58,6 +58,7 @@ def openapi_document(contracts: Mapping[str, Contract], feeds: tuple[str, ...], 
         "paths": {
             "/events": {"post": _post_events(feeds)},
             "/events/{stream}": {"post": _post_rows(contracts)},
+            "/debezium/{feed}": {"post": _post_changes(feeds)},
             "/healthz": _get("The process lives.", JSON, {"type": "object"}),
             "/readyz": _get("The journal takes events.", JSON, {"type": "object"}, 503),
             "/metrics": _get("Counters as OpenMetrics text.", "application/openmetrics-text", {"type": "string"}),
@@ -182,6 +183,28 @@ def _post_rows(contracts: Mapping[str, Contract]) -> Schema:
             "content": {
                 LINES[0]: {"schema": {"type": "string", "description": text}},
                 JSON: {"schema": {"anyOf": [row, {"type": "array", "minItems": 1, "items": row}]}},
+            },
+        },
+        "security": [{"bearer": []}, {"webhook": []}, {}],
+        "responses": _responses(404),
+    }
+
+
+def _post_changes(feeds: tuple[str, ...]) -> Schema:
+    message = {
+        "type": "object",
+        "description": "A Debezium change record, with or without its schema.",
+        "properties": {"op": {"enum": ["c", "r", "u", "d", "t"]}, "before": {}, "after": {}, "source": {}},
+    }
+    return {
+        "operationId": "postChanges",
+        "summary": "Change records of Debezium, for one feed; deletes take facts back.",
+        "parameters": [{"name": "feed", "in": "path", "required": True, "schema": {"enum": list(feeds)}}, _prefer()],
+        "requestBody": {
+            "required": True,
+            "content": {
+                LINES[0]: {"schema": {"type": "string", "description": "One change record a line."}},
+                JSON: {"schema": {"anyOf": [message, {"type": "array", "minItems": 1, "items": message}]}},
             },
         },
         "security": [{"bearer": []}, {"webhook": []}, {}],

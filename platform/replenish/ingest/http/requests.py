@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote
 from replenish.errors import JournalOverloaded, RequestRefused, StoreError, StoreFull
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.events.offered_event import OfferedEvent
-from replenish.ingest.http.answers import HttpAnswer, answer_of, problem, refusal, verdict_of
+from replenish.ingest.http.answers import HttpAnswer, answer_of, problem, refusal, request_verdict
 from replenish.ingest.http.credentials import Credentials, Sender
 from replenish.ingest.http.envelopes import RowReader
 from replenish.ingest.http.limits import ClientGone, HttpLimits, InFlightBytes, Receive, decoded_body, read_raw_body
@@ -50,11 +50,26 @@ class RequestDoor:
     clock: Callable[[], datetime]
     on_writer_failed: Callable[[], None]
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, *, route: str, feed_id: str | None) -> None:
-        """Answer one POST; whatever happens, nothing is acknowledged that is not committed."""
+    async def serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        route: str,
+        feed_id: str | None,
+        holds_changes: bool = False,
+    ) -> None:
+        """Answer one POST; whatever happens, nothing is acknowledged that is not committed.
+
+        Args:
+            route: Its name in the metrics.
+            feed_id: The feed of the address; None where each event names its own.
+            holds_changes: The rows are Debezium messages.
+        """
         started = time.perf_counter()
         try:
-            answer = await self._guarded(scope, receive, feed_id)
+            answer = await self._guarded(_Request(self, scope, feed_id, holds_changes), receive)
         except ClientGone:
             self.metrics.count_gone()
             return
@@ -62,8 +77,7 @@ class RequestDoor:
         await send_answer(send, answer)
         self.metrics.count_request(route, answer.status, time.perf_counter() - started)
 
-    async def _guarded(self, scope: Scope, receive: Receive, feed_id: str | None) -> HttpAnswer:
-        request = _Request(self, scope, feed_id)
+    async def _guarded(self, request: _Request, receive: Receive) -> HttpAnswer:
         try:
             answer = await request.answer(receive)
         except RequestRefused as refused:
@@ -102,8 +116,9 @@ class RequestDoor:
 class _Request:
     """The state of one request while it is read and judged."""
 
-    def __init__(self, door: RequestDoor, scope: Scope, feed_id: str | None) -> None:
+    def __init__(self, door: RequestDoor, scope: Scope, feed_id: str | None, holds_changes: bool) -> None:
         self._door = door
+        self._holds_changes = holds_changes
         self._feed_id = feed_id
         self._headers = _headers_of(scope)
         self._query = scope.get("query_string", b"")
@@ -133,6 +148,8 @@ class _Request:
             if ("ce-specversion" in headers or "ce-id" in headers) and media_type == "application/json":
                 return await self._settle([reader.read_binary(_binary_attributes(headers), body)], is_single=True)
             rows = split_rows(body, layout, door.limits.rows)
+            if self._holds_changes:
+                return await self._settle(reader.read_changes(rows), is_single=len(rows) == 1)
             events = await _read_rows(reader, rows, door.clock())
             is_single = len(rows) == 1 and (layout == "single" or (layout == "any" and body.lstrip()[:1] != b"["))
             return await self._settle(events, is_single=is_single)
@@ -149,7 +166,7 @@ class _Request:
         entries, receipts = await self._commit(events)
         ids = [e.id if type(e) is OfferedEvent or e.letter is None else e.id.rpartition("#")[0] for e in events]  # type: ignore[union-attr]
         is_minimal = "return=minimal" in self._headers.get("prefer", "")
-        verdict = verdict_of(ids, entries, receipts, is_minimal=is_minimal and not is_single)
+        verdict = request_verdict(ids, entries, receipts, is_minimal=is_minimal and not is_single)
         self._door.metrics.count_events(entries, receipts)
         answer = answer_of(verdict, is_single=is_single)
         return answer._replace(headers=((b"preference-applied", b"return=minimal"),)) if is_minimal else answer

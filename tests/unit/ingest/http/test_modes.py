@@ -202,6 +202,16 @@ def test_the_trace_of_the_request_is_kept_with_its_events(shop: Shop) -> None:
     assert [record.traceparent for record in shop.journal.records()] == [trace, trace, None]
 
 
+def test_a_debezium_message_is_an_event_once_and_its_delete_takes_it_back(shop: Shop) -> None:
+    change = {"op": "c", "before": None, "after": fields(), "source": {"db": "erp", "table": "sales", "lsn": 7}}
+    removal = {"op": "d", "before": fields(), "after": None, "source": {"db": "erp", "table": "sales", "lsn": 8}}
+    assert shop.post("/debezium/sales", change).json()["accepted"] == 1
+    assert shop.post("/debezium/sales", [change, removal]).json()["duplicate"] == 1
+    assert shop.post("/debezium/sales", {"op": "?"}).status_code == 422
+    assert shop.post("/debezium/sales", b"null").json()["offered"] == 0
+    assert shop.types() == ["upsert", "delete", "dead"]
+
+
 def test_a_stream_nobody_knows_is_not_found(shop: Shop) -> None:
     assert shop.post("/events/nothing", {"id": "a"}).status_code == 404
     assert shop.types() == []

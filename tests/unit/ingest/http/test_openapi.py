@@ -33,6 +33,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory):
     [
         ("/events", "POST"),
         ("/events/{stream}", "POST"),
+        ("/debezium/{feed}", "POST"),
         ("/healthz", "GET"),
         ("/readyz", "GET"),
         ("/metrics", "GET"),
