@@ -13,7 +13,7 @@ NAME ?= loop
 SOURCE := $(if $(DATA),--data $(DATA)) $(if $(FEED),--feed $(FEED)) $(if $(ASSUME),--assume $(ASSUME))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dev backtest bench poison studies lock clean
+.PHONY: help setup demo test check dev backtest bench poison studies doors lock clean
 
 help: ## print this help
 	@echo "replenish: events in, explained replenishment orders out"
@@ -56,6 +56,9 @@ poison: $(READY) ## 100,000 malformed inputs over all doors (about five minutes)
 studies: $(READY) ## the long studies: drift over 40 seeds, quantile coverage (about an hour)
 	$(BIN)/replenish bench drift
 	$(BIN)/replenish bench coverage
+
+doors: $(READY) ## the same 100,000 facts through file, HTTP, CDC and Kafka doors: equal silver (a few minutes)
+	REPLENISH_DOOR_FACTS=100000 $(BIN)/python -m pytest -q -s tests/scenario/test_four_doors.py
 
 lock: $(READY) ## remake requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
