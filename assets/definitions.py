@@ -13,6 +13,7 @@ from assets.features import feature_assets
 from assets.forecast import forecast_assets
 from assets.gold import build_gold, build_unit_test_check, prepare_manifest
 from assets.history import history_assets
+from assets.maintenance import build_maintenance
 from assets.outcomes import outcome_assets
 from assets.published import published_assets
 from assets.schedules import build_jobs, build_schedules
@@ -39,6 +40,7 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
         *decide_assets(),
         *outcome_assets(),
         *published_assets(),
+        build_maintenance(),
     ]
     return dg.Definitions(
         assets=[*build_feeds(contracts), *assets],

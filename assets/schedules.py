@@ -1,10 +1,11 @@
-"""Jobs and the daily schedule: each day, a little after the cut-off, the whole loop for that day's origin."""
+"""Jobs and schedules: each day, a little after the cut-off, the whole loop for that day's origin."""
 
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
+from assets.maintenance import MAINTENANCE_GROUP
 from assets.partitions import ORIGINS
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.stores.layout import RootLayout
@@ -18,12 +19,14 @@ WRITES_LAKE = {"replenish/writes": "lake"}
 INTAKE_GROUPS = ("ingest", "history", "gold")
 INTAKE_FEATURES = ("feat_demand",)
 """Only what is not partitioned by origin: a file names no origin."""
+MAINTENANCE_CRON = "30 1 * * *"
+"""At night, in the data set's zone: long after the last daily run and before the next cut-off."""
 RETRAIN_ASSETS = ("forecast_model", "forecast_backtest")
 
 
 def build_jobs() -> dict[str, Any]:
-    """`daily_loop` (everything for one origin), `intake` (events to features), `retrain` (a new challenger)."""
-    everything = dg.AssetSelection.all()
+    """`daily_loop` (all for one origin), `intake` (events to features), `maintenance`, `retrain` (a new challenger)."""
+    everything = dg.AssetSelection.all() - dg.AssetSelection.groups(MAINTENANCE_GROUP)
     return {
         "daily_loop": dg.define_asset_job(
             "daily_loop",
@@ -38,6 +41,12 @@ def build_jobs() -> dict[str, Any]:
             tags=WRITES_LAKE,
             description="Take in offered files, up to features; decisions wait for the cut-off.",
         ),
+        "maintenance": dg.define_asset_job(
+            "maintenance",
+            selection=dg.AssetSelection.groups(MAINTENANCE_GROUP),
+            tags=WRITES_LAKE,
+            description="Keep the lake's tables small: compaction, vacuum, old log entries.",
+        ),
         "retrain": dg.define_asset_job(
             "retrain",
             selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
@@ -49,7 +58,7 @@ def build_jobs() -> dict[str, Any]:
 
 
 def build_schedules(jobs: dict[str, Any]) -> list[dg.ScheduleDefinition]:
-    """The daily schedule, after the cut-off of the data set under the root (06:00 UTC where there is none yet)."""
+    """The daily loop, after the cut-off of the data set under the root (else 06:00 UTC), and maintenance."""
     zone, cutoff_minutes = _cutoff()
     minutes = (cutoff_minutes + MINUTES_AFTER_CUTOFF) % (24 * 60)
 
@@ -64,7 +73,14 @@ def build_schedules(jobs: dict[str, Any]) -> list[dg.ScheduleDefinition]:
         origin = scheduled_origin(context.scheduled_execution_time)
         return dg.RunRequest(run_key=f"daily-{origin}", partition_key=origin)
 
-    return [daily]
+    nightly = dg.ScheduleDefinition(
+        name="nightly_maintenance",
+        job=jobs["maintenance"],
+        cron_schedule=MAINTENANCE_CRON,
+        execution_timezone=zone,
+        description="Compaction, vacuum and log retention of the lake, every night.",
+    )
+    return [daily, nightly]
 
 
 def scheduled_origin(scheduled_at: datetime) -> str:

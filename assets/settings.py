@@ -23,6 +23,7 @@ STAGE_OWNERS = {
     "decide": "team:inventory_planning",
     "outcomes": "team:inventory_planning",
     "published": "team:data_platform",
+    "maintenance": "team:data_platform",
 }
 """Owner of a stage's assets; assets of one stream belong to the owner of its contract."""
 

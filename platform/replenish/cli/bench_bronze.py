@@ -63,13 +63,12 @@ class _OneRecordLog:
 
 def _rows(contract: Contract, day: date) -> pl.DataFrame:
     instant = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    samples: dict[str, object] = {"knowledge_date": day, "event_date": day}
     columns = []
     for name, dtype in contract.bronze_schema.items():
         if dtype == pl.Boolean():
-            sample: object = False
+            sample: bool | date | int | str = False
         elif dtype == pl.Date():
-            sample = samples.get(name, day)
+            sample = day
         elif isinstance(dtype, pl.Datetime):
             sample = instant
         else:

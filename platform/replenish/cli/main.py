@@ -19,6 +19,7 @@ from replenish.cli import (
     follow_kafka,
     forecast,
     ingest,
+    maintain,
     rebuild,
     run,
     seal,
@@ -45,6 +46,7 @@ app.command("serve")(serve.serve_http)
 app.command("status")(status.show_status)
 app.command("doctor")(doctor.call_doctor)
 app.command("rebuild")(rebuild.rebuild_tables_from_log)
+app.command("maintain")(maintain.maintain_tables)
 app.command("bench")(bench.run_bench)
 app.add_typer(forecast.group, name="forecast")
 app.add_typer(dead_letters.group, name="dead-letters")
