@@ -18,8 +18,9 @@ from replenish.stores.doctor.file_digests import forget_commits
 from replenish.stores.doctor.findings import Finding, Treatment
 from replenish.stores.doctor.lake_checks import COMMIT_KINDS, check_table, drop_table, lake_tables, set_aside
 from replenish.stores.doctor.quarantine import Quarantine
-from replenish.stores.failpoints import failpoint
+from replenish.stores.locks import hold
 
+WAIT_SECONDS = 30.0
 MAX_ROUNDS = 5
 """Looks at one table: behind a commit that was set aside another fault may show."""
 FALSE_VALUES = ("altered_file", "altered_commit", "empty_commit", "lost_commits", "rows_differ", "content_differs")
@@ -55,10 +56,10 @@ class LakeMender:
     def mend(self, findings: list[Finding]) -> list[Treatment]:
         """Set aside, rebuild, and look again; a finding counts as mended when its table is found whole after it."""
         for table in sorted({finding.subject for finding in findings}):
-            self._treat_table(table, [finding for finding in findings if finding.subject == table])
+            with hold(self._deployment.lake.lock_path(table), f"mend {table}", wait_seconds=WAIT_SECONDS):
+                self._treat_table(table, [finding for finding in findings if finding.subject == table])
         self._drop_what_was_made_from_false_values()
         faults = self._bring_up_to_date()
-        failpoint("doctor.repaired")
         return [self._judge(finding, done, faults) for finding, done in self._done]
 
     def _treat_table(self, table: str, findings: list[Finding]) -> None:

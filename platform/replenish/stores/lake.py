@@ -22,6 +22,7 @@ from deltalake import DeltaTable
 
 from replenish.errors import StoreError, TableMissing, WriteConflict
 from replenish.stores.delta_values import Filter, filter_expr, partition_predicate, storable
+from replenish.stores.doctor.file_digests import record_commits
 from replenish.stores.kept_tables import KeptTables
 from replenish.stores.lake_commit import (
     AppTransaction,
@@ -119,7 +120,7 @@ class DeltaLake:
 
     def schema(self, table: str) -> dict[str, pl.DataType]:
         """Column names and types of the newest version."""
-        empty = pl.from_arrow(pa.schema(self._newest(table).schema().to_arrow()).empty_table())
+        empty = pl.from_arrow(pa.schema(cast("Any", self._newest(table).schema().to_arrow())).empty_table())
         return dict(cast("pl.DataFrame", empty).schema)
 
     def scan(self, table: str, *, version: int | None = None) -> pl.LazyFrame:
@@ -189,6 +190,11 @@ class DeltaLake:
             return self.append(table, frame, partition_by=[column], app=app, app_from=app_from)
         return self._commit(table, storable(frame), app, app_from, mode="overwrite", predicate=predicate)
 
+    def lock_path(self, table: str) -> Path:
+        """The lock that whoever changes the table holds."""
+        name = self.path(table).relative_to(self.root).as_posix().replace("/", ".")
+        return self._deployment.locks / f"lake-{name}.lock"
+
     @contextmanager
     def writing(self, table: str, purpose: str = "write the table") -> Iterator[DeltaTable | None]:
         """Hold the table's lock as its only writer; gives the newest table, None where there is none.
@@ -197,10 +203,7 @@ class DeltaLake:
             AlreadyRunning: Another writer did not finish in time.
             Fenced: Another root was promoted.
         """
-        lock = (
-            self._deployment.locks / f"lake-{self.path(table).relative_to(self.root).as_posix().replace('/', '.')}.lock"
-        )
-        with hold(lock, f"{purpose} {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS):
+        with hold(self.lock_path(table), f"{purpose} {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS):
             refuse_fenced(self._deployment)
             yield self._newest(table) if self.has(table) else None
 
@@ -238,6 +241,7 @@ class DeltaLake:
             self._kept.drop(request.folder)
             after = write_frame(request, before, data, **how)
             self.make_durable(request, after.version())
+            record_commits(self.root, table, [after.version()])
             self._kept.keep(request.folder, after)
             self.tidy_log(table, after.version())
         return TableCommit(table, after.version(), after.count())

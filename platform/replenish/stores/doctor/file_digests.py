@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,21 @@ def digests_file(lake: Path, table: str) -> Path:
 def record_commits(lake: Path, table: str, versions: Iterable[int]) -> None:
     """Record the commits `versions` of a table, the data files they added and their checkpoints, as they are now.
 
-    Call it behind the durability barrier, while the writer's lock is held.
+    Called behind the durability barrier, while the writer's lock is held. Neither forced to disk nor allowed to fail: a
+    line that a power cut or a full disk takes is made up for by the next check; a commit shall not wait for it.
     """
-    folder = lake / table
+    with suppress(OSError):
+        _append(digests_file(lake, table), _entries_of(lake / table, versions), is_durable=False)
+
+
+def _entries_of(folder: Path, versions: Iterable[int]) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for version in versions:
         commit = folder / "_delta_log" / f"{version:020}.json"
         paths = [commit, *(folder / path for path in added_paths(commit))]
         paths += sorted(commit.parent.glob(f"{version:020}.checkpoint*.parquet"))
         entries.append({"version": version, "files": {_name(p, folder): file_digest(p) for p in paths if p.exists()}})
-    _append(digests_file(lake, table), entries)
+    return entries
 
 
 def record_as_found(lake: Path, table: str, paths: Iterable[Path], version: int | None) -> None:
@@ -98,7 +104,7 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _append(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+def _append(path: Path, entries: Iterable[dict[str, Any]], *, is_durable: bool = True) -> None:
     lines = [json.dumps({**entry, "check": json_digest(entry)[:16]}, sort_keys=True) for entry in entries]
     if not lines:
         return
@@ -108,8 +114,9 @@ def _append(path: Path, entries: Iterable[dict[str, Any]]) -> None:
         # A leading newline ends a line that a crash left torn.
         file.write("\n" + "\n".join(lines) + "\n")
         file.flush()
-        os.fsync(file.fileno())
-    if is_new:
+        if is_durable:
+            os.fsync(file.fileno())
+    if is_new and is_durable:
         fsync_path(path.parent)
 
 
