@@ -7,6 +7,7 @@ those who come meanwhile form the next group.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,9 @@ from replenish.stores.journal_entry import EventEntry, Receipt
 
 MAX_GROUP_EVENTS = 500
 ENTRY_OVERHEAD_BYTES = 300
+SWITCH_SECONDS = 0.0005
+"""How long a busy thread may keep Python's lock from the writer, which gives it up at every statement and would wait
+Python's usual 5 ms for it each time: measured beside a busy thread, 100 events a commit, 20,000 against 8,000 ev/s."""
 
 
 class _Submission(NamedTuple):
@@ -57,6 +61,7 @@ class GroupCommit:
         self._changed = threading.Condition()
         self._is_closed = False
         self._failure: StoreError | None = None
+        sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
