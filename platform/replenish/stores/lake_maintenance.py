@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from deltalake import DeltaTable
 
 from replenish.errors import BrokenPromise, ReplenishError, StoreError, TableMissing
+from replenish.stores.doctor.file_digests import record_commits
 from replenish.stores.failpoints import failpoint
 from replenish.stores.lake import DeltaLake, TableCommit
 from replenish.stores.lake_commit import HOOKS, WRITER, CommitRequest, decided
@@ -79,6 +80,8 @@ def compact(lake: DeltaLake, table: str, *, every: int | None = None) -> bool:
             after.restore(before)
             raise BrokenPromise("a compaction changed the rows and was taken back", table=table, before=n_rows)
         lake.make_durable(request, after.version())
+        if after.version() > before:
+            record_commits(lake.root, table, [after.version()])
         _remember(lake.path(table), after.version())
         lake.tidy_log(table, after.version())
         return after.version() > before
