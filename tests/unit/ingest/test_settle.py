@@ -233,3 +233,15 @@ def test_parts_are_made_again_exactly_as_they_were(tmp_path: Path) -> None:
     assert have_rules_changed(record, elsewhere, shop.contracts)
     damaged = replace(record, data=record.data | {"parts": [*record.data["parts"], *record.data["parts"]]})  # type: ignore[misc]
     assert not is_as_recorded(damaged, parts)
+
+
+def test_versions_of_one_instant_leave_what_the_last_one_says(tmp_path: Path) -> None:
+    shop = EventShop(tmp_path)
+    shop.send(
+        event("1", fields("a", units=2)), event("2", fields("a", units=5)), event("3", key_of("a"), op="delete"),
+        event("4", fields("b", units=2)), event("5", fields("b", units=7)),
+    )  # fmt: skip
+    shop.settle()
+    silver = _silver(shop)
+    sums = silver.group_by("sale_id").agg((pl.col("units") * pl.col("posting_sign")).sum()).sort("sale_id")
+    assert sums.rows() == [("a", 0), ("b", 7)]
