@@ -17,6 +17,7 @@ from replenish.cli.storage_facts import storage_alarms
 from replenish.cli.tables import feed_counts_table, frame_table, open_console
 from replenish.control.alarms import read_alarm_policy
 from replenish.control.freshness import freshness_of_lake
+from replenish.control.stream_state import judge_streams
 from replenish.errors import NotApplicable
 
 
@@ -38,6 +39,7 @@ def show_status(
     console.print(f"data set [bold]{deployment.dataset.dataset_id}[/] in {deployment.layout.root}", soft_wrap=True)
     _print_alarms(deployment, console)
     console.print(feed_counts_table(deployment.journal))
+    _print_degraded(deployment, console)
     console.print(_freshness(deployment, instant))
     letters = deployment.journal.dead_letters()[-dead:] if dead else []
     if letters:
@@ -56,6 +58,14 @@ def _print_alarms(deployment: Deployment, console: Console) -> None:
         colour = "red" if alarm.severity == "critical" else "yellow"
         line = f"[bold {colour}]{alarm.severity}[/]: {escape(alarm.subject)}. See {alarm.runbook}"
         console.print(line, soft_wrap=True)
+
+
+def _print_degraded(deployment: Deployment, console: Console) -> None:
+    """Streams whose source drifted out of its contract; nothing where all is well."""
+    for state in judge_streams(deployment.journal, deployment.contracts):
+        if state.health == "degraded":
+            line = f"[bold yellow]degraded[/]: {state.stream} by {escape(state.feed_id)}: {escape(state.why)}"
+            console.print(line, soft_wrap=True)
 
 
 def _last_origin_instant(deployment: Deployment) -> datetime:
