@@ -134,5 +134,5 @@ def test_a_dropped_column_degrades_its_table_and_no_other(make_world: Make) -> N
         follower.read_batch()
     assert world.dead() == [("erp.sales", "schema_drift")]
     assert [body["__table"] for _, _, body in world.events()] == ["public.stock"]
-    with pytest.raises(SourceFault, match="no column article"):
+    with pytest.raises(SourceFault, match=r"no column article"):
         world.follow()
