@@ -52,6 +52,7 @@ _LETTER_ROWS = (
     "select nr, seq, feed_id, file, row_nr, reason, field, rule, raw from dead_letters"
     " where seq >= ?1 and seq <= ?2 order by seq, nr"
 )
+_HAVING_LETTERS = "select distinct seq from dead_letters where seq >= ?1 and seq <= ?2"
 LAST_SEQ = 2**62
 
 
@@ -197,6 +198,18 @@ class JournalReader:
             found.setdefault(row[1], []).append(LetterRow._make(row))
         return found
 
+    def rows_with_letters(
+        self, after_seq: int = 0, up_to_seq: int | None = None
+    ) -> Iterator[tuple[LogRow, tuple[LetterRow, ...]]]:
+        """As `rows`, each with its dead letters; those of one record are in memory at a time."""
+        known_to, having = after_seq, set[int]()
+        for row in self.rows(after_seq, up_to_seq):
+            if row.seq > known_to:
+                # Not beyond this page of rows: what was appended since has letters that a look now would not see.
+                known_to = row.seq + PAGE_RECORDS - 1
+                having = {seq for (seq,) in self._select(_HAVING_LETTERS, (row.seq, known_to))}
+            yield row, tuple(self.letter_rows(row.seq, row.seq)[row.seq]) if row.seq in having else ()
+
     def verify_chain(self, from_seq: int = 1, to_seq: int | None = None) -> int:
         """Recompute the chain over the records from_seq .. to_seq (default: all) and return how many there are.
 
@@ -206,12 +219,9 @@ class JournalReader:
         before = self.chain_at(from_seq - 1)
         if before is None:
             raise DamagedLog(f"record {from_seq - 1} is missing", seq=from_seq - 1, path=self.path)
-        seq, letters, known_to = from_seq, dict[int, list[LetterRow]](), from_seq - 1
-        for row in self.rows(from_seq - 1, to_seq):
-            if row.seq > known_to:
-                known_to = row.seq + PAGE_RECORDS
-                letters = self.letter_rows(row.seq, known_to)
-            fault = fault_of_row(row, letters.get(row.seq, ()), before, seq)
+        seq = from_seq
+        for row, letters in self.rows_with_letters(from_seq - 1, to_seq):
+            fault = fault_of_row(row, letters, before, seq)
             if fault is not None:
                 raise DamagedLog(fault, seq=seq, path=self.path)
             before, seq = row.chain, seq + 1

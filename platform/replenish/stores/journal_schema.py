@@ -11,6 +11,7 @@ from pathlib import Path
 import apsw
 
 from replenish.errors import DamagedLog, JournalOverloaded, StoreError, StoreFull, WriterFailed
+from replenish.stores.durable import fsync_path
 from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, next_chain, shared_header
 
 MIN_SQLITE = (3, 51, 3)
@@ -79,6 +80,10 @@ def open_writer(path: Path) -> apsw.Connection:
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
         _require_durable(connection, path)
         _bring_up(connection)
+        if is_new:
+            # SQLite forces the names inside the root to disk, not the name of a new root.
+            fsync_path(path.parent)
+            fsync_path(path.parent.parent)
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise damaged(path, error) from error
     return connection

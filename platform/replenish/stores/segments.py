@@ -22,7 +22,7 @@ from replenish.stores.durable import fsync_path
 from replenish.stores.failpoints import failpoint
 from replenish.stores.journal_chain import LetterRow, LogRow, fault_of_row
 from replenish.stores.journal_entry import JournalRecord
-from replenish.stores.journal_reader import PAGE_RECORDS, JournalReader, record_of
+from replenish.stores.journal_reader import JournalReader, record_of
 from replenish.stores.layout import RootLayout
 from replenish.stores.locks import hold
 
@@ -120,14 +120,9 @@ def log_entries(
 ) -> Iterator[SealedEntry]:
     """The log (after_seq, up_to_seq] as one sequence; bodies that were trimmed come from their segments."""
     bodies = _SealedBodies(layout.segments)
-    letters: dict[int, list[LetterRow]] = {}
-    known_to = after_seq
-    for row in journal.rows(after_seq, up_to_seq):
-        if row.seq > known_to:
-            known_to = row.seq + PAGE_RECORDS
-            letters = journal.letter_rows(row.seq, known_to)
+    for row, letters in journal.rows_with_letters(after_seq, up_to_seq):
         whole = row if row.data is not None else row._replace(data=bodies.body(row))
-        yield SealedEntry(whole, tuple(letters.get(row.seq, ())))
+        yield SealedEntry(whole, letters)
 
 
 def log_records(
@@ -187,13 +182,9 @@ def _seal_range(journal: JournalReader, folder: Path, after: int, to: int) -> Se
 
 
 def _sound_entries(journal: JournalReader, after: int, to: int, before: bytes) -> Iterator[SealedEntry]:
-    letters: dict[int, list[LetterRow]] = {}
-    known_to, seq = after, after + 1
-    for row in journal.rows(after, to):
-        if row.seq > known_to:
-            known_to = row.seq + PAGE_RECORDS
-            letters = journal.letter_rows(row.seq, known_to)
-        entry = SealedEntry(row, tuple(letters.get(row.seq, ())))
+    seq = after + 1
+    for row, letters in journal.rows_with_letters(after, to):
+        entry = SealedEntry(row, letters)
         fault = fault_of_row(row, entry.letters, before, seq)
         if fault is not None or row.data is None:
             raise DamagedLog(fault or f"the body of record {seq} is gone and it was never sealed", seq=seq)

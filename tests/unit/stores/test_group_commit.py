@@ -196,3 +196,24 @@ def test_another_store_error_leaves_the_writer_working(journal: HeldJournal) -> 
     journal.error = None
     assert group.submit([event("a")]).result(30)[0].outcome == "accepted"
     group.close()
+
+
+def test_the_chain_verifies_at_any_moment_while_others_write(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    group = GroupCommit(journal, lambda: NOW)
+    done = threading.Event()
+
+    def submit() -> None:
+        for n in range(60):
+            group.submit([event(f"{n}-{k}") if k % 3 else dead_event(f"{n}-{k}") for k in range(30)]).result(30)
+        done.set()
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    counts = []
+    while not done.is_set():
+        counts.append(journal.open_reader().verify_chain())
+    thread.join()
+    group.close()
+    assert counts == sorted(counts)
+    assert journal.verify_chain() == 1_800
