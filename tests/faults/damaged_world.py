@@ -48,12 +48,18 @@ FEED = Feed(
 )
 
 
+def open_world(root: Path) -> Deployment:
+    """The deployment in a folder."""
+    layout = RootLayout(root)
+    dataset = Dataset("shop", "UTC", time(6), "demo", None, (FEED,))
+    return Deployment(layout, dataset, {"sales": SALES}, DeltaLake(layout.lake))
+
+
 def build_world(root: Path) -> Deployment:
     """Files ingested one after the other, bronze and silver brought up to date behind each, a checkpoint in between."""
-    layout = RootLayout(root)
+    deployment = open_world(root)
+    layout, dataset = deployment.layout, deployment.dataset
     layout.drop.mkdir(parents=True)
-    dataset = Dataset("shop", "UTC", time(6), "demo", None, (FEED,))
-    deployment = Deployment(layout, dataset, {"sales": SALES}, DeltaLake(layout.lake))
     for number in range(FILES):
         (layout.drop / f"sales-{number}.csv").write_text(_file(number))
         ingest_folder(layout.drop, dataset, deployment.contracts, deployment.journal, layout, now=NOW)
@@ -203,6 +209,16 @@ def _flip_in_journal(root: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"offered":4', b'"offesed":4'))
 
 
+def _overwrite_pages(root: Path) -> None:
+    """Noise over the third quarter of the journal's pages."""
+    _one_row(root, "select 1")
+    path = root / "journal.sqlite"
+    content = bytearray(path.read_bytes())
+    start, stop = len(content) // 8192 * 4096, len(content) * 3 // 16384 * 4096
+    content[start:stop] = b"\xa5" * (stop - start)
+    path.write_bytes(content)
+
+
 JOURNAL_DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "journal gone": ("journal_missing", lambda root: (root / "journal.sqlite").unlink()),
     "journal cut off": ("journal_unreadable", lambda root: _truncate(root / "journal.sqlite", 0.5)),
@@ -219,6 +235,7 @@ JOURNAL_DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
         lambda root: _one_row(root, "update dead_letters set raw = '' where nr = 2"),
     ),
     "a record deleted": ("journal_gap", lambda root: _one_row(root, "delete from records where seq = 2")),
+    "pages of the journal overwritten": ("journal_pages", _overwrite_pages),
     "a bit flipped in the journal": ("journal_chain", _flip_in_journal),
     "an older epoch behind a newer": (
         "journal_epoch",

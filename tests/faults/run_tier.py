@@ -53,6 +53,7 @@ def main() -> int:
     parser.add_argument("--shard", default="1/1", help="which part, as 1/4")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--only", default="", help="cells whose name contains this")
+    parser.add_argument("--skip", default=None, help="cells whose name contains this are left out")
     parser.add_argument("--keep", type=Path, default=None, help="folder for artefacts of failed trials")
     parser.add_argument("--no-record", action="store_true")
     asked = parser.parse_args()
@@ -61,6 +62,7 @@ def main() -> int:
     began, digest = time.monotonic(), code_digest()
     results: list[tuple[Cell, TrialResult]] = []
     todo = [job for job in pending(asked.tier, shard - 1, n_shards) if asked.only in job[0].name]
+    todo = [job for job in todo if not asked.skip or asked.skip not in job[0].name]
     if not can_mount():
         todo = [job for job in todo if job[0].kind not in NEEDS_MOUNT]
         print("no images can be mounted here: power cuts and full disks are left out")

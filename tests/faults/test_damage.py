@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from datetime import timedelta
+import signal
+import subprocess
+import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,20 +19,21 @@ from replenish.cli.rebuild import rebuild_root
 from replenish.errors import DamagedLog
 from replenish.stores.doctor.segment_files import manifest_of
 from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED
-from replenish.stores.lake import DeltaLake
-from replenish.stores.layout import RootLayout
 from replenish.stores.segments import sealed_segments
 from replenish.stores.trim import trim
 from tests.faults.damaged_world import (
     JOURNAL_DAMAGES,
     LAKE_DAMAGES,
     NOW,
-    SALES,
+    a_data_file,
     build_world,
     digests,
     files_below,
     flip_bit,
+    open_world,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +48,18 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 def world(sound: Deployment, tmp_path: Path) -> Deployment:
     root = tmp_path / "root"
     shutil.copytree(sound.layout.root, root)
-    layout = RootLayout(root)
-    return Deployment(layout, sound.dataset, {"sales": SALES}, DeltaLake(layout.lake))
+    return open_world(root)
 
 
 def no_gold() -> None:
     raise AssertionError("this world has no gold")
 
 
-def visit(world: Deployment, *helpers: Path, repair: bool = True, depth: Depth = "full") -> DoctorReport:
+def visit(
+    world: Deployment, *helpers: Path, repair: bool = True, depth: Depth = "full", now: datetime = NOW
+) -> DoctorReport:
     tools = DoctorTools(no_gold, None, helpers)
-    return pay_visit(world, tools, depth=depth, is_repairing=repair, now=NOW)
+    return pay_visit(world, tools, depth=depth, is_repairing=repair, now=now)
 
 
 @pytest.mark.parametrize("table", ["bronze/sales", "silver/sales"])
@@ -199,3 +205,49 @@ def test_a_rebuild_says_which_table_is_not_what_it_was(world: Deployment) -> Non
     rows = world.lake.read("silver/sales")
     world.lake.overwrite("silver/sales", rows.with_columns(units=rows["units"] + 1))
     assert rebuild_root(world, is_from_raw=False, progress=lambda _: None).differs == ("silver/sales",)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from replenish.cli.doctor_visit import DoctorTools, pay_visit
+from replenish.cli.rebuild import rebuild_root
+from tests.faults.damaged_world import NOW, open_world
+world = open_world(Path(sys.argv[1]))
+if sys.argv[2] == "rebuild":
+    rebuild_root(world, is_from_raw=True, progress=print)
+else:
+    pay_visit(world, DoctorTools(lambda: None), depth="full", is_repairing=True, now=NOW)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "failpoint"),
+    [
+        ("rebuild", "rebuild.dropped:kill:1"),
+        ("rebuild", "rebuild.layer_done:kill:1"),
+        ("rebuild", "rebuild.layer_done:kill:2"),
+        ("rebuild", "lake.written:kill:2"),
+        ("visit", "doctor.quarantined:kill:1"),
+        ("visit", "doctor.quarantined:kill:3"),
+        ("visit", "doctor.repaired:kill:1"),
+    ],
+)
+def test_a_killed_rebuild_or_visit_is_taken_up_again(
+    sound: Deployment, world: Deployment, what: str, failpoint: str
+) -> None:
+    if what == "visit":
+        a_data_file(world.layout.lake / "bronze/sales").unlink()
+        flip_bit(a_data_file(world.layout.lake / "silver/sales"))
+        _a_part(world, EVENTS_SETTLED).unlink()
+    command = [sys.executable, "-c", CHILD, str(world.layout.root), what]
+    environment = {**os.environ, "REPLENISH_FAILPOINT": failpoint}
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    if what == "rebuild":
+        report = rebuild_root(world, is_from_raw=False, progress=lambda _: None)
+        assert (report.differs, report.digests) == ((), digests(sound))
+    else:
+        assert visit(world, now=NOW + timedelta(hours=1)).needs_person == 0
+    assert visit(world, now=NOW + timedelta(hours=2)).exit_code == 0
+    assert digests(world) == digests(sound)
