@@ -40,7 +40,11 @@ FAILPOINTS: dict[str, Failpoint] = {
     point.name: point
     for point in (
         Failpoint("journal.before_begin", WRITERS, "a write is asked for, its transaction not begun"),
-        Failpoint("journal.rows_written", WRITERS, "records are written, their dead letters not"),
+        Failpoint(
+            "journal.rows_written",
+            WRITERS,
+            "rows of a transaction are written: events, or the letters of a file and not its record",
+        ),
         Failpoint("journal.before_commit", WRITERS, "all rows are written, nothing is committed"),
         Failpoint("journal.after_commit", WRITERS, "committed, nobody told"),
         Failpoint("group.before_ack", EVENT_DOORS, "a group is committed, no submitter told"),

@@ -52,7 +52,7 @@ def entry_of(name: str, body: object) -> EventEntry:
     return dead_event(name) if body == "dead" else event(name, {"v": body})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(OFFERS, st.integers(1, 4), st.integers(1, 8))
 def test_random_submitters_get_what_the_log_holds(offers, n_threads: int, group_size: int) -> None:
     with TemporaryDirectory() as folder:
