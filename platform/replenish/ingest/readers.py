@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -56,7 +58,8 @@ class SourceChunk:
     @property
     def offered(self) -> int:
         """Records in this chunk, sound or not."""
-        return self.frame.height + len(self.broken)
+        # Not the height of the frame: JSON objects without any field leave it without columns.
+        return self.row_nrs.len() + len(self.broken)
 
     def with_frame(self, frame: pl.DataFrame) -> SourceChunk:
         """The same records with other columns."""
@@ -72,7 +75,7 @@ def read_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
     """
     readers = {"csv": _csv_chunks, "jsonl": _jsonl_chunks, "parquet": _parquet_chunks}
     try:
-        yield from readers[file_format.type](path, file_format)
+        yield from _one_ahead(readers[file_format.type](path, file_format))
     except FileFault:
         raise
     except (UnicodeError, LookupError) as error:
@@ -83,7 +86,16 @@ def read_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
         raise FileFault("unreadable", f"cannot be read as {file_format.type}: {error}", file=path.name) from error
 
 
-def _csv_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
+def _one_ahead(chunks: Generator[SourceChunk]) -> Iterator[SourceChunk]:
+    """The chunks in order, the next one parsed in a thread while this one is judged; a fault comes in its turn."""
+    with closing(chunks), ThreadPoolExecutor(1) as parser:
+        following = parser.submit(next, chunks, None)
+        while (chunk := following.result()) is not None:
+            following = parser.submit(next, chunks, None)
+            yield chunk
+
+
+def _csv_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]:
     with open_bytes(path) as source:
         head = source.read(HEADER_BYTES)
     if not head:
@@ -192,7 +204,7 @@ def _field_count(row: pacsv.InvalidRow, first_row: int, quote: str) -> BrokenRow
     return BrokenRow((row.number or 0) - first_row + 1, "wrong_field_count", rule, row.text)
 
 
-def _jsonl_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
+def _jsonl_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]:
     # The control character cannot stand in JSON text, so every line is one field.
     as_lines = FileFormat(type="csv", separator="\x01", quote="", encoding=file_format.encoding)
     if path.stat().st_size == 0:
@@ -209,11 +221,13 @@ def _jsonl_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
         yield SourceChunk(frame, chunk.row_nrs.filter(is_sound), chunk.broken + broken)
 
 
-def _parquet_chunks(path: Path, file_format: FileFormat) -> Iterator[SourceChunk]:
+def _parquet_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]:
     source = inflate_to_temporary(path) if is_gzip(path) else path.open("rb")
     with source, pq.ParquetFile(source) as file:
         row_nr = 0
         for batch in file.iter_batches(batch_size=CHUNK_ROWS):
+            # Parquet says that a column is text; whether its bytes are, nobody has looked yet.
+            batch.validate(full=True)
             numbers = _numbers(np.arange(row_nr + 1, row_nr + batch.num_rows + 1))
             yield SourceChunk(plain_columns(_frame_of(batch)), numbers)
             row_nr += batch.num_rows
