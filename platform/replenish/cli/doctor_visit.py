@@ -19,10 +19,11 @@ from replenish.cli.mend_log import mend_journal, mend_parts, mend_segments
 from replenish.errors import DamagedLog
 from replenish.ingest.part_checks import check_parts
 from replenish.stores.doctor.archive_files import check_archive, mend_archive
+from replenish.stores.doctor.file_digests import FOLDER
 from replenish.stores.doctor.findings import IS_UNSAFE_TO_START, Finding, Treatment
 from replenish.stores.doctor.journal_file import check_journal_file
 from replenish.stores.doctor.lake_checks import lake_tables
-from replenish.stores.doctor.quarantine import Quarantine
+from replenish.stores.doctor.quarantine import FINISHED_FILE, Quarantine, moved_from, unfinished_visits
 from replenish.stores.doctor.segment_files import check_segments
 from replenish.stores.durable import fsync_path
 from replenish.stores.failpoints import failpoint
@@ -104,6 +105,9 @@ def pay_visit(
     n_tables = len(lake_tables(layout.lake))
     report = DoctorReport(now, depth, is_repairing, tuple(treatments), n_tables, moved)
     _keep(report, layout.reports / REPORT_FILE)
+    if is_repairing:
+        for visit in unfinished_visits(layout.quarantine):
+            _keep(report, visit / FINISHED_FILE)
     return report
 
 
@@ -175,9 +179,27 @@ def _treat_lake(deployment: Deployment, tools: DoctorTools, depth: Depth, quaran
     has_log = deployment.layout.journal.is_file()
     mender = LakeMender(deployment, quarantine, tools.build_gold)
     findings = examine_lake(deployment, with_digests=is_full, with_rows=is_full and has_log)
+    findings += [finding for finding in _left_undone(deployment.layout) if finding.subject not in _subjects(findings)]
     if depth == "deep" and not findings and tools.deep_look is not None:
         findings = tools.deep_look(deployment)
     return mender.mend(findings) if findings else []
+
+
+def _left_undone(layout: RootLayout) -> list[Finding]:
+    """Tables that a visit set aside and was cut short before they were made again."""
+    names = {name for visit in unfinished_visits(layout.quarantine) for name in moved_from(visit)}
+    tables = sorted(name.removeprefix("lake/") for name in names if name.startswith("lake/"))
+    gone = [table for table in tables if "_delta_log" not in table and FOLDER not in table]
+    detail = "set aside by a visit that was cut short"
+    return [
+        Finding("unreadable_table", table, detail, "rebuild", layout.lake / table)
+        for table in gone
+        if not (layout.lake / table / "_delta_log").is_dir()
+    ]
+
+
+def _subjects(findings: list[Finding]) -> set[str]:
+    return {finding.subject for finding in findings}
 
 
 def _file_records(deployment: Deployment) -> list[JournalRecord]:

@@ -42,7 +42,7 @@ def check_journal_file(path: Path, *, is_expected: bool, is_thorough: bool) -> l
     check = "pragma quick_check" if is_thorough else "select 'ok' from sqlite_schema where name = 'records'"
     checked, fault = try_to_read(lambda: _query(path, check))
     if checked is None:
-        return [_finding("journal_unreadable", path, fault)]
+        return [_finding("journal_pages", path, fault)]
     if checked != [("ok",)]:
         return [_finding("journal_pages", path, "; ".join(str(row[0])[:200] for row in checked[:3]) or "no records")]
     findings, fault = try_to_read(lambda: _order_faults(path) if is_thorough else [])

@@ -6,10 +6,13 @@ import json
 import os
 from pathlib import Path
 
+from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.durable import fsync_path
 from replenish.stores.failpoints import failpoint
 
 MOVES_FILE = "moves.jsonl"
+FINISHED_FILE = "report.json"
+"""Lies in the folder of a visit that came to its end."""
 
 
 class Quarantine:
@@ -49,3 +52,19 @@ class Quarantine:
             notes.write(line + "\n")
             notes.flush()
             os.fsync(notes.fileno())
+
+
+def unfinished_visits(folder: Path) -> list[Path]:
+    """Folders of visits that were cut short behind a move: what they set aside may not have been made again."""
+    return sorted(notes.parent for notes in folder.glob(f"*/{MOVES_FILE}") if not _is_finished(notes.parent))
+
+
+def moved_from(visit: Path) -> list[str]:
+    """Paths below the root that a visit set aside, oldest first."""
+    lines = (visit / MOVES_FILE).read_bytes().splitlines()
+    read = (try_to_read(lambda line=line: str(json.loads(line)["from"]))[0] for line in lines)  # type: ignore[misc]
+    return [name for name in read if name is not None]
+
+
+def _is_finished(visit: Path) -> bool:
+    return visit.name.startswith("rebuild-") or (visit / FINISHED_FILE).exists()
