@@ -53,8 +53,8 @@ class LogView:
             rows = connection.execute(f"select {names} from records order by seq")  # noqa: S608 constant names
             records = [dict(zip(names.split(", "), row, strict=True)) for row in rows]
             letters = [
-                {"nr": nr, "seq": seq, "reason": reason}
-                for nr, seq, reason in connection.execute("select nr, seq, reason from dead_letters order by nr")
+                {"seq": seq, "id": file, "status": status}
+                for seq, file, status in connection.execute("select seq, file, status from dead_letters order by nr")
             ]
         finally:
             connection.close()
@@ -171,6 +171,7 @@ def _offered_is_judged(log: LogView, world: World) -> Breaches:
     accepted = Counter(record["id"] for record in events if record["type"] != EVENT_DEAD)
     dead = Counter(record["id"].rpartition("#")[0] for record in events if record["type"] == EVENT_DEAD)
     wanted = {delivery.id for delivery in world.deliveries if delivery.is_sound}
+    wanted |= {letter["id"] for letter in log.letters if letter["status"] == "redriven"}
     unsound = {delivery.id for delivery in world.deliveries if not delivery.is_sound}
     for what, found, expected in (("accepted", accepted, wanted), ("dead", dead, unsound)):
         if found != Counter(expected):

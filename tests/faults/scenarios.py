@@ -20,7 +20,7 @@ class Scenario(NamedTuple):
     door: str
     prepare: Callable[[ChildSystem], object]
     harm: Callable[[ChildSystem, Arm | None, Path | None], int]
-    complete: Callable[[ChildSystem], None]
+    complete: Callable[[ChildSystem], object]
     has_sound_lake: bool = True
     """Whether tables must be readable right after the fault: not where the scenario damages them itself."""
     truth: Callable[[ChildSystem, World], dict[Key, int]] = lambda system, world: world.truth()
@@ -119,6 +119,19 @@ def _complete_ship(system: ChildSystem) -> None:
     system.run(("files", "events", "settle", "lake"))
 
 
+def _harm_redrive(system: ChildSystem, arm: Arm | None, passes: Path | None) -> int:
+    """The contract is mended, and what was refused is offered again."""
+    system.extra["TRIAL_MENDED"] = "yes"
+    return system.run(("redrive", "settle"), arm, passes=passes)
+
+
+REDRIVE = Scenario(
+    "redrive",
+    prepare=lambda system: system.run(("events", "settle", "lake")),
+    harm=_harm_redrive,
+    complete=lambda system: system.run(("redrive", "events", "settle", "lake")),
+    truth=lambda system, world: world.truth(is_mended=True),
+)
 CDC = Scenario(
     "cdc",
     prepare=lambda system: None,
@@ -144,6 +157,7 @@ SCENARIOS: dict[str, Scenario] = {
         CDC,
         KAFKA,
         SHIP,
+        REDRIVE,
         in_process("events", prepare=(), harm=("events",), complete=("events", "settle", "lake")),
         in_process(
             "settle",

@@ -32,6 +32,8 @@ from tests.faults.world import lay_out, make_world
 N_WORLDS = 5
 """Worlds that trials take turns with: each has an unharmed twin, which is made once for a version of the code."""
 
+KEEP_TWINS_SECONDS = 6 * 3600
+
 
 @dataclass
 class TrialResult:
@@ -79,6 +81,7 @@ def twin_of(door: str, seed: int) -> Twin:
     base = Path(tempfile.gettempdir()) / f"replenish-faults-{os.getuid()}-{code_digest()[:12]}"
     folder = base / f"{door}-{world_seed}"
     if not (folder / "twin.json").exists():
+        _forget_old(base)
         base.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{door}-{world_seed}-", dir=base))
         _make_twin(door, world_seed, draft)
@@ -89,6 +92,13 @@ def twin_of(door: str, seed: int) -> Twin:
             shutil.rmtree(draft)
     made = json.loads((folder / "twin.json").read_text())
     return Twin(folder / "template", made["digests"], made["passes"], made["seconds"])
+
+
+def _forget_old(base: Path) -> None:
+    """Remove twins of other versions of the code that nobody used for some hours."""
+    for other in base.parent.glob(f"{base.name.rpartition('-')[0]}-*"):
+        if other != base and time.time() - other.stat().st_mtime > KEEP_TWINS_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _make_twin(door: str, seed: int, folder: Path) -> None:

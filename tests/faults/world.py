@@ -53,6 +53,8 @@ feeds:
     ignore_columns: [__table, note]
 """
 
+NEGATIVE = -3
+
 Key = tuple[str, str, str]
 
 
@@ -89,11 +91,14 @@ class World:
     def deliveries(self) -> list[Delivery]:
         return [delivery for wave in self.waves for delivery in wave]
 
-    def truth(self) -> dict[Key, int]:
-        """Fact key to the units that hold in the end: those of the newest version, 0 where it was taken back."""
+    def truth(self, *, is_mended: bool = False) -> dict[Key, int]:
+        """Fact key to the units that hold in the end: those of the newest version, 0 where it was taken back.
+
+        Once the contract is mended, what was refused for negative units holds too.
+        """
         newest: dict[Key, tuple[str, int]] = {}
         for delivery in self.deliveries:
-            if delivery.is_sound:
+            if delivery.is_sound or (is_mended and delivery.row["units"] == NEGATIVE):
                 known_at = str(delivery.row["knowledge_time"])
                 units = int(str(delivery.row["units"])) if delivery.op == "I" else 0
                 if delivery.key not in newest or known_at > newest[delivery.key][0]:
@@ -142,7 +147,7 @@ def _life_of(number: int, dice: random.Random) -> list[tuple[float, Delivery]]:
         "knowledge_time": known.isoformat(),
     }
     if dice.random() < 0.08:
-        fault: dict[str, object] = dice.choice(({"units": -3}, {"sku_id": ""}))
+        fault: dict[str, object] = dice.choice(({"units": NEGATIVE}, {"sku_id": ""}))
         return [(moment, Delivery(f"e{number:04}", "I", row | fault, is_sound=False))]
     first = Delivery(f"e{number:04}", "I", row)
     lines = [(moment, first)]
