@@ -50,13 +50,15 @@ def facts(count: int) -> list[dict[str, object]]:
 def deliveries(count: int, seed: int) -> list[Delivery]:
     """All facts with a tenth of duplicates (half of them the same delivery again), shuffled nearby, some very late."""
     dice = random.Random(seed)
-    offered = [Delivery(f"d{nr}", fact) for nr, fact in enumerate(facts(count))]
-    for again in dice.sample(offered, int(SHARE_OF_DUPLICATES * count)):
-        offered.append(again if dice.random() < 0.5 else Delivery(f"{again.id}-again", again.fields))
-    places = {id(each): place for place, each in enumerate(offered)}
-    span = len(offered)
-    order = [
-        (places[id(each)] + dice.uniform(-500, 500) + (dice.uniform(0, span) if dice.random() < SHARE_LATE else 0), nr)
-        for nr, each in enumerate(offered)
-    ]
-    return [offered[nr] for _, nr in sorted(order)]
+    first = [Delivery(f"d{nr}", fact) for nr, fact in enumerate(facts(count))]
+    span = len(first)
+    placed = [(nr + dice.uniform(-500, 500) + _delay(dice, span), each) for nr, each in enumerate(first)]
+    for nr in dice.sample(range(span), int(SHARE_OF_DUPLICATES * count)):
+        again = first[nr] if dice.random() < 0.5 else Delivery(f"{first[nr].id}-again", first[nr].fields)
+        placed.append((nr + dice.uniform(0, span), again))
+    placed.sort(key=lambda each: each[0])
+    return [each for _, each in placed]
+
+
+def _delay(dice: random.Random, span: int) -> float:
+    return dice.uniform(0, span) if dice.random() < SHARE_LATE else 0.0

@@ -35,6 +35,7 @@ from tests.scenario.door_facts import Delivery, deliveries
 N_FACTS = int(os.environ.get("REPLENISH_DOOR_FACTS", "10000"))
 ROWS_PER_REQUEST = 1000
 N_CONNECTIONS = 4
+MESSAGES_AT_A_TIME = 25_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRAM = "from replenish.cli.main import main; main()"
 FIELDS = ("location_id", "sold_at", "sale_id", "sku_id", "units", "revenue_cents", "customer_id")
@@ -168,10 +169,13 @@ def through_cdc(root: Path, offered: list[Delivery], dsn: str) -> None:
 
 
 def through_kafka(root: Path, offered: list[Delivery], cluster: MockCluster) -> None:
-    headers = [[("id", row.id.encode())] for row in offered]
-    keys = [str(row.fields["location_id"]).encode() for row in offered]
-    cluster.send("sales", [row.body() for row in offered], keys=keys, headers=headers)
-    command(root, "follow", "kafka", "till", "--once")
+    # The mock keeps the newest 5 MB of a partition: it is read before it forgets.
+    for start in range(0, len(offered), MESSAGES_AT_A_TIME):
+        part = offered[start : start + MESSAGES_AT_A_TIME]
+        headers = [[("id", row.id.encode())] for row in part]
+        keys = [str(row.fields["location_id"]).encode() for row in part]
+        cluster.send("sales", [row.body() for row in part], keys=keys, headers=headers)
+        command(root, "follow", "kafka", "till", "--once")
 
 
 @pytest.mark.slow

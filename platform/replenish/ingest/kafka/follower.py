@@ -185,6 +185,7 @@ class KafkaFollower:
             for place in {(m.topic, m.partition) for m in batch}:
                 first = min(m.offset for m in batch if (m.topic, m.partition) == place)
                 self._consumer.seek(TopicPartition(*place, first))
+                self._at_end.discard(place)
             self._wait(self._wait_seconds)
             self._wait_seconds = min(2 * self._wait_seconds, LONGEST_WAIT_SECONDS)
             return False
