@@ -93,8 +93,8 @@ def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
 def _with_absent_columns(chunk: SourceChunk, mapping: FeedMapping) -> SourceChunk:
     """A JSON object may leave out what it does not know: columns that no object of a chunk has are null."""
     absent = [name for name in mapping.source_columns() if name not in chunk.frame.columns]
-    nulls = [pl.repeat(None, chunk.frame.height, dtype=pl.String(), eager=True).alias(name) for name in absent]
-    return chunk.with_frame(chunk.frame.with_columns(nulls))
+    nulls = [pl.repeat(None, chunk.row_nrs.len(), dtype=pl.String(), eager=True).alias(name) for name in absent]
+    return chunk.with_frame(chunk.frame.with_columns(nulls) if chunk.frame.width else pl.DataFrame(nulls))
 
 
 def _count_rest(path: Path, mapping: FeedMapping, intake: Intake) -> None:

@@ -254,3 +254,13 @@ def test_ids_of_reference_data_may_be_constants(tmp_path: Path) -> None:
     shop.offer(csv([line()]))
     assert shop.accepted().select("location_id", "knowledge_time").row(0)[0] == "HQ"
     assert shop.accepted()["knowledge_date"][0].isoformat() == "1970-01-01"
+
+
+def test_parts_of_older_deployments_that_hold_their_place_are_read_the_same(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.offer(csv([line("a"), line("b")]))
+    (part,) = shop.layout.accepted.rglob("*.parquet")
+    assert "journal_seq" not in pl.read_parquet_schema(part)
+    pl.read_parquet(part).with_columns(pl.lit(1, pl.Int64).alias("journal_seq")).write_parquet(part)
+    verdict = shop.offer(csv([line("a"), line("b", qty=9, known="2025-01-12T00:00:00")]))
+    assert (verdict.duplicate, verdict.corrections) == (1, 1)

@@ -157,3 +157,13 @@ def test_a_dead_row_keeps_its_text_and_number_behind_broken_rows(tmp_path: Path)
     assert letters[1].raw == "a,b"
     assert json.loads(letters[2].raw or "")["qty"] == 'x, "y"'
     assert shop.accepted()["row_nr"].to_list() == [4, 5]
+
+
+def test_objects_without_a_field_are_rows_that_lack_everything(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    lines = [json.dumps(dict(zip(HEADER.split(","), text.split(","), strict=True))) for text in GOOD]
+    jsonl = feed_with(format=FileFormat(type="jsonl"))
+    alone = shop.offer("{}\n{}\n", "sales-1", feed=jsonl)
+    assert (alone.status, alone.offered, alone.dead) == ("dead", 2, 2)
+    beside = shop.offer("\n".join([*lines, "{}"]), "sales-2", feed=jsonl)
+    assert (beside.status, beside.accepted, beside.reasons) == ("accepted", 8, {"missing_required": 1})
