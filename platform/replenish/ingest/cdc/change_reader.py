@@ -164,14 +164,18 @@ class ChangeReader:
         bound = shape.bound
         if self._remembered and bound.table in self._remembered:
             self._remembered[bound.table].take(key, body if op == "upsert" else None)
-        if bound.is_known_by_commit:
+        if shape.is_known_by_commit:
             # Nobody ever sees a row as it was between two statements of one transaction.
-            place, was_new = self._places.pop((bound.table, key), (None, is_new))
-            if place is not None:
+            places = self._places
+            # By table, not by shape: a table may be described anew within a transaction.
+            named = (bound.table, key)
+            if named in places:
+                place, is_new = places[named]
                 self.events[place - self._n_drained] = None
-                if was_new and op == "delete":
+                if is_new and op == "delete":
+                    del places[named]
                     return
-            self._places[bound.table, key] = (self._n_drained + len(self.events), was_new)
+            places[named] = (self._n_drained + len(self.events), is_new)
         self.events.append(row_event(self._source, event_id, op, shape, body, cells))
 
     def _filled(self, shape: TableShape, new: list[Cell]) -> list[Cell]:

@@ -29,7 +29,7 @@ from pg_replication_slots where slot_name = %s and not temporary
 
 
 @dataclass(frozen=True)
-class SlotState:
+class ReplicationSlot:
     """What the source says about the slot."""
 
     plugin: str
@@ -103,13 +103,13 @@ def _said(error: psycopg.Error) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def slot_state(connection: psycopg.Connection, slot: str) -> SlotState | None:
+def slot_state(connection: psycopg.Connection, slot: str) -> ReplicationSlot | None:
     """The slot as the source sees it; None where there is none."""
     row = connection.execute(_SLOT, (slot,)).fetchone()
     if row is None:
         return None
     _, plugin, database, pid, status, confirmed, unread, kept = row
-    return SlotState(str(plugin), str(database), pid, status, confirmed, unread, kept)
+    return ReplicationSlot(str(plugin), str(database), pid, status, confirmed, unread, kept)
 
 
 def slot_lag(dsn: str, slot: str, publication: str | None = None, *, now: datetime | None = None) -> SlotLag:

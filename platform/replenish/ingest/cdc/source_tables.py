@@ -113,6 +113,7 @@ class TableShape:
 
     def __init__(self, bound: BoundTable, relation: Relation) -> None:
         self.bound, self.relation = bound, relation
+        self.is_known_by_commit = bound.is_known_by_commit
         self._names = relation.columns
         self._instant_places = relation.instant_places
         self._identity = [nr for nr, name in enumerate(relation.columns) if name in relation.identity_columns]
