@@ -30,7 +30,7 @@ FIND_ROW = (
 )
 _LAST_PARTS = (
     "select seq from records where type in (?, ?)"
-    " and type not in ('replenish.event.upsert', 'replenish.event.delete', 'replenish.event.dead')"
+    " and (type < 'replenish.event.' or type > 'replenish.event/')"
     " order by seq desc limit 1"
 )
 _OF_TYPES = " and type in (select value from json_each(?3))"

@@ -15,6 +15,8 @@ from replenish.stores.journal_entry import (
     EventEntry,
     Receipt,
 )
+from replenish.stores.journal_reader import last_parts_seq
+from replenish.stores.journal_schema import NOT_EVENT
 from tests.unit.stores.log_entries_for_tests import FEED, NOW, dead_event, event, file_record, letter
 
 
@@ -173,3 +175,14 @@ def test_letters_are_closed_by_the_record_that_says_so(journal: Journal) -> None
     assert [kept.status for kept in journal.dead_letters()] == ["redriven", "open", "discarded"]
     assert [kept.nr for kept in journal.dead_letters(status="open")] == [2]
     assert journal.count_dead_letters("open") == {("feed", "not_a_number"): 1}
+
+
+def test_looking_for_other_records_does_not_read_the_events(journal: Journal) -> None:
+    journal.append(file_record("a"))
+    offer(journal, *(event(f"{n}") for n in range(200)))
+    asked: list[str] = []
+    journal.connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, lambda trace: asked.append(trace["sql"]))
+    assert last_parts_seq(journal.connection) == 1
+    plans = [row[3] for row in journal.connection.execute("explain query plan " + asked[0], ("a", "b"))]
+    assert any("records_but_events" in plan for plan in plans)
+    assert NOT_EVENT.strip() in asked[0]
