@@ -60,9 +60,9 @@ def rebuild_root(
             stamp = now_utc().strftime("%Y%m%dT%H%M%S")
             plan = begin_plan(deployment, stamp, is_from_raw=is_from_raw, is_comparing=is_comparing)
         quarantine = drop_layers(deployment, plan)
-        if plan["from_raw"]:
-            derive_parts(deployment, progress)
-        has_gold = any(table.startswith("gold/") for table in plan["tables"])
+        # Also without `--from-raw`: a promoted standby has the log and no parts.
+        derive_parts(deployment, progress)
+        has_gold = not plan["tables"] or any(table.startswith("gold/") for table in plan["tables"])
         scratch = layout.root / "dbt"
         build_gold = (lambda: build_gold_tables(deployment.lake, scratch)) if has_gold else None
         build_layers(deployment, build_gold, progress)
