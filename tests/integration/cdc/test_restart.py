@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from replenish.errors import AlreadyRunning
+from replenish.errors import AlreadyRunning, SourceFault
+from replenish.ingest.cdc.slot import slot_lag
 from tests.integration.cdc.source_world import PROGRAM, SourceWorld, sale
 
 Make = Callable[..., SourceWorld]
@@ -75,12 +76,31 @@ def test_death_in_a_transaction_reads_it_again(world: SourceWorld, failpoint: st
     assert world.dead() == []
 
 
-def test_a_lost_slot_is_said_and_a_new_snapshot_finds_what_changed(world: SourceWorld) -> None:
+def test_a_source_that_threw_changes_away_is_said_and_a_new_snapshot_mends_it(world: SourceWorld) -> None:
     world.follow()
+    configure(world, "alter system set max_slot_wal_keep_size = '1MB'")
+    try:
+        world.sql("delete from sales where id = 1", f"insert into sales values {sale(9)}")
+        for number in range(4):
+            world.sql(f"create table filler_{number} (id integer)")
+            world.connection.execute("select pg_switch_wal()")
+        world.connection.execute("checkpoint")
+        lag = slot_lag(world.dsn, "replenish_erp")
+        assert lag.is_lost
+        assert "threw away" in (lag.alarm(1 << 40) or "")
+        with pytest.raises(SourceFault, match="pg_drop_replication_slot"):
+            world.follow()
+    finally:
+        configure(world, "alter system reset max_slot_wal_keep_size")
     world.sql("select pg_drop_replication_slot('replenish_erp')")
-    world.sql("delete from sales where id = 1", f"insert into sales values {sale(9)}")
     world.follow()
     assert_log_and_silver_hold_the_table(world)
+
+
+def configure(world: SourceWorld, statement: str) -> None:
+    world.connection.execute(statement)  # type: ignore[arg-type]
+    world.connection.execute("select pg_reload_conf()")
+    time.sleep(0.2)
 
 
 def test_a_second_follower_is_refused(world: SourceWorld) -> None:
