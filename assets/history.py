@@ -37,6 +37,7 @@ def build_bronze(contract: Contract) -> dg.AssetsDefinition:
         description=f"Accepted rows of `{contract.stream}` as received, append-only. {contract.description}",
         metadata={"dagster/column_schema": contract_columns(contract, "bronze")},
         check_specs=gate_specs(key),
+        pool=key,
         **_settings(contract),
     )
     def bronze(deployment: DeploymentResource, journal: JournalResource, lake: LakeResource) -> Iterator[Any]:
@@ -60,6 +61,7 @@ def build_silver(contract: Contract) -> dg.AssetsDefinition:
         description=f"Versions of every `{contract.stream}` fact: when it happened, when it was known, reversals.",
         metadata={"dagster/column_schema": contract_columns(contract, "silver")},
         check_specs=gate_specs(key),
+        pool=key,
         **_settings(contract),
     )
     def silver(deployment: DeploymentResource, lake: LakeResource) -> Iterator[Any]:
