@@ -103,6 +103,19 @@ def configure(world: SourceWorld, statement: str) -> None:
     time.sleep(0.2)
 
 
+def test_a_session_that_was_cut_is_made_anew(world: SourceWorld) -> None:
+    with world.follower() as follower:
+        follower.start()
+        world.sql(f"insert into sales values {sale(7)}")
+        cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'replenish'"
+        world.connection.execute(cut)
+        with pytest.raises(SourceFault, match="went away") as fault:
+            follower.read_batch()
+        assert fault.value.may_pass
+        follower.read_batch()
+    assert world.held() == world.table()
+
+
 def test_a_second_follower_is_refused(world: SourceWorld) -> None:
     with running_follower(world):
         done = world.command("follow", "postgres", "erp", "--once")

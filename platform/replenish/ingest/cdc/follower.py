@@ -6,7 +6,8 @@ read again, have the same ids and bodies, and are duplicates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from replenish.ingest.cdc.change_reader import ChangeReader
 from replenish.ingest.cdc.journalling import PIECE_EVENTS, Journalling
 from replenish.ingest.cdc.known_rows import ReadLog
 from replenish.ingest.cdc.pgoutput import lsn_number
-from replenish.ingest.cdc.slot import PEEK, advance, connect, slot_state
+from replenish.ingest.cdc.slot import PEEK, advance, connect, slot_state, source_faults
 from replenish.ingest.cdc.snapshot import take_snapshot
 from replenish.ingest.cdc.source_checks import check_source
 from replenish.ingest.cdc.source_tables import BoundTable
@@ -92,6 +93,10 @@ class PostgresFollower:
             SourceFault: The source is not as needed, or threw away changes that were not read.
         """
         self.close()
+        with self._faults():
+            return self._start()
+
+    def _start(self) -> BatchReport:
         self._connection = connect(self._dsn)
         published = check_source(self._connection, self._settings, self._tables)
         state = slot_state(self._connection, self._settings.slot)
@@ -121,13 +126,8 @@ class PostgresFollower:
         """
         if self._connection is None:
             self.start()
-        try:
+        with self._faults():
             return self._read_batch(self._session())
-        except psycopg.errors.ObjectInUse as error:
-            raise SourceFault("another session reads this slot", slot=self._settings.slot, may_pass=True) from error
-        except psycopg.OperationalError as error:
-            self.close()
-            raise SourceFault("the source database went away", may_pass=True) from error
 
     def _read_batch(self, connection: psycopg.Connection) -> BatchReport:
         horizon = self._written_lsn(connection)
@@ -172,6 +172,16 @@ class PostgresFollower:
         if self._connection is None:
             raise SourceFault("there is no session with the source")
         return self._connection
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """After any error the session is given back: the next pass begins with a new one and the checks."""
+        try:
+            with source_faults(self._settings.slot):
+                yield
+        except BaseException:
+            self.close()
+            raise
 
     def _journalling(self) -> Journalling:
         return Journalling(self._door, self._group, self._clock, self._pause)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -97,6 +98,19 @@ def connect(dsn: str, *, is_replication: bool = False) -> psycopg.Connection:
     except psycopg.OperationalError as error:
         # Never the DSN: it holds a password.
         raise SourceFault(f"the source database cannot be reached: {_said(error)}", may_pass=True) from error
+
+
+@contextmanager
+def source_faults(slot: str) -> Iterator[None]:
+    """Errors of the source inside the block as SourceFault: what may pass, and what a person has to mend."""
+    try:
+        yield
+    except psycopg.errors.ObjectInUse as error:
+        raise SourceFault("another session reads this slot", slot=slot, may_pass=True) from error
+    except psycopg.OperationalError as error:
+        raise SourceFault(f"the source database went away: {_said(error)}", may_pass=True) from error
+    except psycopg.Error as error:
+        raise SourceFault(f"the source database refuses: {_said(error)}", slot=slot) from error
 
 
 def _said(error: psycopg.Error) -> str:
