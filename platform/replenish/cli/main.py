@@ -20,6 +20,7 @@ from replenish.cli import (
     forecast,
     ingest,
     maintain,
+    publish,
     rebuild,
     run,
     seal,
@@ -54,6 +55,7 @@ app.add_typer(decisions.group, name="decisions")
 app.add_typer(feeds.group, name="feeds")
 app.add_typer(standby.group, name="standby")
 app.add_typer(follow.group, name="follow")
+app.add_typer(publish.group, name="publish")
 follow.group.command("kafka")(follow_kafka.follow_kafka)
 
 
