@@ -108,6 +108,8 @@ class RowReader:
         is nothing between the values. No backslash: so no control characters and no half characters.
         """
         id_ = e.id
+        if e.data is msgspec.UNSET:
+            return None
         body = _encode(e.data)
         head = len(row) - len(body) - 1
         n_quotes = kind.n_quotes

@@ -66,7 +66,15 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._header_bytes = 0
-        self._deadline = self.loop.call_later(self.limits.header_seconds, self.timeout_keep_alive_handler)
+        self._deadline = self.loop.call_later(self.limits.header_seconds, self._cut_off)
+
+    def _cut_off(self) -> None:
+        """Too slow. Bytes behind a request that is still worked on wait for its answer first."""
+        self._deadline = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._deadline = self.loop.call_later(self.limits.header_seconds, self._cut_off)
+        elif not self.transport.is_closing():
+            self.transport.close()
 
     def _headers_are_here(self) -> None:
         if self._deadline is not None:

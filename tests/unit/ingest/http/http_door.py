@@ -52,6 +52,11 @@ class Shop:
         return [record.type.removeprefix("replenish.event.") for record in self.journal.records()]
 
 
+def open_dataset() -> Dataset:
+    """A data set without feeds of its own: every contract takes events."""
+    return Dataset("shop", "UTC", time(4), "demo", None, ())
+
+
 @contextmanager
 def open_shop(
     root: Path, options: HttpDoorOptions | None = None, clock: Callable[[], datetime] = lambda: NOW
@@ -60,8 +65,7 @@ def open_shop(
     journal = Journal(root / "journal.sqlite")
     group = GroupCommit(journal, clock)
     contracts = read_contracts()
-    dataset = Dataset("shop", "UTC", time(4), "demo", None, ())
-    door = EventDoor(dataset, contracts, group, clock)
+    door = EventDoor(open_dataset(), contracts, group, clock)
     try:
         yield Shop(build_app(door, group, contracts, options or HttpDoorOptions(), clock), journal, group)
     finally:

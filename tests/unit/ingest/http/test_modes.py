@@ -153,6 +153,8 @@ def test_a_malformed_envelope_is_a_dead_letter(
         (b'{"id":"a","id":"b","data":%s}', "duplicate_key"),
         (b'{"id":"a","data":%s,"data":{}}', "duplicate_key"),
         (b'{"data":%s}', "bad_envelope"),
+        (b'{"id":"a","specversion":"1.0"}', "bad_envelope"),
+        (b'{"id":"a","x":null}', "missing_required"),
         (b'{"id":"a","data":[1]}', "not_json"),
         (b'{"id":"a","data":{"units":NaN}}', "not_json"),
         (b'{"id":"a","data":{"units":1e999}}', "out_of_range"),
