@@ -217,6 +217,11 @@ class DeltaLake:
             raise TableMissing("the lake has no such table", table=table)
         if version is not None and not entry_path(folder, version).exists():
             unshelve_version(folder, version)
+            if not entry_path(folder, version).exists():
+                words = "this version was never made, or its log entry has gone"
+                raise TableMissing(words, table=table, version=version)
+                    "this version was never made, or its log entry has gone", table=table, version=version
+                )
         return DeltaTable(str(folder), version=version)
 
     def _commit(

@@ -9,7 +9,7 @@ import pytest
 from lake_child import TABLE, append_batches, batch
 
 from replenish.digests import table_digest
-from replenish.errors import StoreError
+from replenish.errors import StoreError, TableMissing
 from replenish.stores import lake_log, lake_maintenance
 from replenish.stores.lake import DeltaLake
 from replenish.stores.lake_maintenance import (
@@ -120,3 +120,8 @@ def test_maintenance_reports_each_table_and_goes_on_after_a_fault(lake, monkeypa
 
     monkeypatch.setattr(lake_maintenance, "compact", refuse)
     assert maintain_table(lake, TABLE, now=NOW).fault == "compaction: no"
+
+
+def test_a_version_that_nobody_has_says_so(lake):
+    with pytest.raises(TableMissing, match="never made"):
+        lake.read(TABLE, version=99)
