@@ -220,8 +220,6 @@ class DeltaLake:
             if not entry_path(folder, version).exists():
                 words = "this version was never made, or its log entry has gone"
                 raise TableMissing(words, table=table, version=version)
-                    "this version was never made, or its log entry has gone", table=table, version=version
-                )
         return DeltaTable(str(folder), version=version)
 
     def _commit(
