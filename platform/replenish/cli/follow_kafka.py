@@ -16,7 +16,7 @@ from rich.console import Console
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
 from replenish.cli.tables import open_console
 from replenish.contracts.doors import KafkaSettings, check_door_feeds, read_doors
-from replenish.contracts.versions import live_versions
+from replenish.contracts.versions import live_contract_versions
 from replenish.errors import ContractError, StoreError
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.kafka.follower import KafkaFollower, consumer_settings
@@ -47,7 +47,7 @@ def follow_kafka(
         journal = deployment.journal
         group = GroupCommit(journal, now_utc)
         try:
-            door = EventDoor(deployment.dataset, deployment.contracts, group, now_utc, live_versions())
+            door = EventDoor(deployment.dataset, deployment.contracts, group, now_utc, live_contract_versions())
             check_door_feeds(doors, frozenset(door.feeds))
             follower = KafkaFollower(settings, options, door, group, stopped.wait)
             try:

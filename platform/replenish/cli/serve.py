@@ -11,7 +11,7 @@ import typer
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
 from replenish.cli.doctor_visit import require_sound_journal
 from replenish.contracts.doors import HttpSettings, HttpSourceSettings, check_door_feeds, read_doors
-from replenish.contracts.versions import live_versions
+from replenish.contracts.versions import live_contract_versions
 from replenish.errors import ContractError
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.http.app import HttpDoorOptions, build_app
@@ -41,7 +41,7 @@ def serve_http(
         journal = deployment.journal
         group = GroupCommit(journal, now_utc)
         try:
-            door = EventDoor(deployment.dataset, deployment.contracts, group, now_utc, live_versions())
+            door = EventDoor(deployment.dataset, deployment.contracts, group, now_utc, live_contract_versions())
             check_door_feeds(doors, frozenset(door.feeds))
             servers: list[DoorServer] = []
             options = HttpDoorOptions(sources, limits, on_writer_failed=lambda: servers[0].fail())

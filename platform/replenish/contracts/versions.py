@@ -67,7 +67,7 @@ def read_contract_versions(stream: str, folder: Path = CONTRACT_FOLDER) -> dict[
     return dict(sorted(versions.items(), key=lambda item: version_numbers(item[0])))
 
 
-def live_versions(folder: Path = CONTRACT_FOLDER) -> dict[str, dict[str, Contract]]:
+def live_contract_versions(folder: Path = CONTRACT_FOLDER) -> dict[str, dict[str, Contract]]:
     """`read_contract_versions` of every stream; raises what it raises."""
     return {stream: read_contract_versions(stream, folder) for stream in read_contracts(folder)}
 
