@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import threading
 import time
@@ -202,3 +203,63 @@ def test_bombs_are_refused_within_little_memory(layout: RootLayout) -> None:
         with door.connect() as connection:
             assert post(connection, event("after"))[0] == 200
     assert growth < 100 << 20
+
+
+def test_a_full_disk_is_507_and_the_same_event_passes_when_there_is_room(layout: RootLayout) -> None:
+    with (
+        serving(layout.root, REPLENISH_FAILPOINT="journal.before_commit:enospc:2") as door,
+        door.connect() as connection,
+    ):
+        assert post(connection, event("before"))[0] == 200
+        assert post(connection, event("refused"))[0] == 507
+        status, verdict = post(connection, event("refused"))
+        assert (status, verdict["accepted"]) == (200, 1)
+        assert door.stop() == 0
+    assert journalled(layout) == ["before", "refused"]
+
+
+def test_a_failed_writer_is_503_and_ends_the_process_with_a_code(layout: RootLayout) -> None:
+    with serving(layout.root, REPLENISH_FAILPOINT="journal.before_commit:eio:2") as door, door.connect() as connection:
+        assert post(connection, event("before"))[0] == 200
+        assert post(connection, event("lost"))[0] == 503
+        assert door.process.wait(60) == 1
+    assert journalled(layout) == ["before"]
+
+
+@pytest.mark.parametrize("failpoint", ["http.received", "http.judged", "http.before_answer"])
+def test_a_kill_inside_a_request_leaves_it_whole_or_absent_and_never_twice(layout: RootLayout, failpoint: str) -> None:
+    batch = event("a") + event("b")
+    with serving(layout.root, REPLENISH_FAILPOINT=f"{failpoint}:kill:1") as door, door.connect() as connection:
+        connection.sendall(head(len(batch)) + batch)
+        with contextlib.suppress(ConnectionResetError):
+            assert answer_of(connection)[0] == 0
+        assert door.process.wait(60) < 0
+    with serving(layout.root) as door, door.connect() as connection:
+        status, verdict = post(connection, batch)
+        assert status == 200
+        assert verdict["duplicate"] == (2 if failpoint == "http.before_answer" else 0)
+        assert door.stop() == 0
+    assert sorted(journalled(layout)) == ["a", "b"]
+
+
+def test_a_crowd_of_events_is_429_for_those_without_room_and_all_others_are_there(layout: RootLayout) -> None:
+    # Sixteen senders with more events than may wait: some are sent away, nobody who was not is forgotten.
+    n_events = 4_000
+    with serving(layout.root, REPLENISH_FAILPOINT="journal.before_commit:delay:1") as door:
+        statuses: dict[int, int] = {}
+
+        def send(nr: int) -> None:
+            with door.connect() as connection:
+                statuses[nr] = post(connection, b"".join(event(f"{nr}-{i}") for i in range(n_events)))[0]
+
+        threads = [threading.Thread(target=send, args=(nr,)) for nr in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(statuses.values()) == {200, 429}
+        assert door.stop() == 0
+    ids = set(journalled(layout))
+    for nr, status in statuses.items():
+        if status == 200:
+            assert {f"{nr}-{i}" for i in range(n_events)} <= ids
