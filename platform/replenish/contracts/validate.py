@@ -127,9 +127,11 @@ def _rules(column: Column) -> list[tuple[str, str, str, pl.Expr]]:
         rules.append(("below_minimum", name, f"{name} >= {column.minimum:g}", value < column.minimum))
     if column.maximum is not None:
         rules.append(("above_maximum", name, f"{name} <= {column.maximum:g}", value > column.maximum))
-    if column.logical_type == "string":
+    if column.logical_type == "string" and not column.allowed:
         rule = f"{name} has no control characters but tab and line ends"
-        rules.append(("control_character", name, rule, value.str.contains(CONTROL_CHARACTERS)))
+        has_control = value.str.contains(CONTROL_CHARACTERS)
+        rules.append(("control_character", name, rule, has_control))
+        value = pl.when(~has_control).then(value)
     if column.pattern is not None:
         whole = f"^(?:{column.pattern})$"
         rules.append(("pattern_mismatch", name, f"{name} matches {column.pattern}", ~value.str.contains(whole)))

@@ -49,7 +49,7 @@ BREACH = {
     ("missing_required", "thing_id"): None, ("pattern_mismatch", "thing_id"): "A1 ", ("missing_required", "at"): None,
     ("missing_required", "units"): None, ("below_minimum", "units"): -1, ("above_maximum", "units"): 1001,
     ("not_finite", "share"): float("nan"), ("below_minimum", "share"): -0.1, ("above_maximum", "share"): 1.1,
-    ("not_allowed", "kind"): "c",
+    ("not_allowed", "kind"): "c", ("control_character", "thing_id"): "A1\x00",
 }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def _broken_row(fault: RowFault) -> dict[str, object]:
 def test_every_reason_code_occurs_in_the_example_contract() -> None:
     assert {fault.reason for fault in CHECKS.faults} == {
         "not_text", "missing_required", "pattern_mismatch", "bad_time", "not_a_number", "below_minimum",
-        "above_maximum", "not_finite", "not_allowed", "not_a_flag",
+        "above_maximum", "not_finite", "not_allowed", "not_a_flag", "control_character",
     }  # fmt: skip
     assert [fault.bit for fault in CHECKS.faults] == list(range(len(CHECKS.faults)))
 
