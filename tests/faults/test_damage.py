@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,12 +11,14 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from replenish.cli.deployment import Deployment
 from replenish.cli.doctor_visit import Depth, DoctorReport, DoctorTools, pay_visit, require_sound_journal
 from replenish.cli.mend_lake import examine_lake
 from replenish.cli.rebuild import rebuild_root
+from replenish.cli.rebuild_tables import compare_with_the_log
 from replenish.errors import DamagedLog
 from replenish.stores.doctor.segment_files import manifest_of
 from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED
@@ -212,6 +215,7 @@ import sys
 from pathlib import Path
 from replenish.cli.doctor_visit import DoctorTools, pay_visit
 from replenish.cli.rebuild import rebuild_root
+from replenish.cli.rebuild_tables import compare_with_the_log
 from tests.faults.damaged_world import NOW, open_world
 world = open_world(Path(sys.argv[1]))
 if sys.argv[2] == "rebuild":
@@ -251,3 +255,40 @@ def test_a_killed_rebuild_or_visit_is_taken_up_again(
         assert visit(world, now=NOW + timedelta(hours=1)).needs_person == 0
     assert visit(world, now=NOW + timedelta(hours=2)).exit_code == 0
     assert digests(world) == digests(sound)
+
+
+@pytest.mark.parametrize("table", ["bronze/sales", "silver/sales"])
+def test_a_deep_look_finds_values_that_the_log_never_said(
+    sound: Deployment, world: Deployment, tmp_path: Path, table: str
+) -> None:
+    rows = world.lake.read(table)
+    world.lake.overwrite(table, rows.with_columns(units=rows["units"] + 1))
+    assert visit(world).exit_code == 0, "nothing in the files is wrong"
+    tools = DoctorTools(no_gold, lambda opened: compare_with_the_log(opened, tmp_path / "beside"))
+    report = pay_visit(world, tools, depth="deep", is_repairing=True, now=NOW + timedelta(hours=1))
+    kind = "content_differs" if table.startswith("bronze") else "ledger_differs"
+    assert (report.exit_code, kinds(report, table)) == (1, {kind})
+    assert digests(world) == digests(sound)
+
+
+def test_a_table_that_only_a_person_can_make_again_is_said_until_it_is_there(world: Deployment) -> None:
+    forecasts = pl.DataFrame({"units": [1, 2]})
+    world.lake.append("forecasts/demand", forecasts)
+    a_data_file(world.layout.lake / "forecasts/demand").unlink()
+    first = visit(world)
+    assert first.exit_code == 2
+    assert "replenish run --origin" in first.treatments[0].advice
+    again = visit(world, now=NOW + timedelta(hours=1))
+    assert (again.exit_code, kinds(again, "forecasts/demand")) == (2, {"unreadable_table"})
+    world.lake.append("forecasts/demand", forecasts)
+    assert visit(world, now=NOW + timedelta(hours=2)).exit_code == 0
+
+
+def test_a_visit_reports_in_json_and_deletes_nothing(world: Deployment) -> None:
+    flip_bit(a_data_file(world.layout.lake / "silver/sales"))
+    report = visit(world).as_json()
+    (found,) = report["findings"]  # type: ignore[misc]
+    assert (found["kind"], found["mended"]) == ("altered_file", True)
+    assert json.loads((world.layout.reports / "doctor.json").read_text()) == report
+    moves = [json.loads(line) for line in (Path(str(report["quarantine"])) / "moves.jsonl").read_text().splitlines()]
+    assert moves[0]["from"] == "lake/silver/sales"

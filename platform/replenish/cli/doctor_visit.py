@@ -105,7 +105,7 @@ def pay_visit(
     n_tables = len(lake_tables(layout.lake))
     report = DoctorReport(now, depth, is_repairing, tuple(treatments), n_tables, moved)
     _keep(report, layout.reports / REPORT_FILE)
-    if is_repairing:
+    if is_repairing and not report.needs_person:
         for visit in unfinished_visits(layout.quarantine):
             _keep(report, visit / FINISHED_FILE)
     return report
@@ -152,6 +152,7 @@ def _look(deployment: Deployment, tools: DoctorTools, depth: Depth) -> list[Find
         findings += check_archive(files, layout.archive, with_digests=is_full)
         findings += check_parts(bearers, layout.accepted, with_digests=is_full)
     findings += examine_lake(deployment, with_digests=is_full, with_rows=is_full and layout.journal.is_file())
+    findings += [finding for finding in _left_undone(layout) if finding.subject not in _subjects(findings)]
     if depth == "deep" and not findings and tools.deep_look is not None:
         findings += tools.deep_look(deployment)
     return findings
@@ -186,11 +187,11 @@ def _treat_lake(deployment: Deployment, tools: DoctorTools, depth: Depth, quaran
 
 
 def _left_undone(layout: RootLayout) -> list[Finding]:
-    """Tables that a visit set aside and was cut short before they were made again."""
+    """Tables that an earlier visit set aside and that nobody has made again: it was cut short, or could not."""
     names = {name for visit in unfinished_visits(layout.quarantine) for name in moved_from(visit)}
     tables = sorted(name.removeprefix("lake/") for name in names if name.startswith("lake/"))
     gone = [table for table in tables if "_delta_log" not in table and FOLDER not in table]
-    detail = "set aside by a visit that was cut short"
+    detail = "set aside by an earlier visit and not made again"
     return [
         Finding("unreadable_table", table, detail, "rebuild", layout.lake / table)
         for table in gone

@@ -109,13 +109,13 @@ class LakeMender:
                 append_bronze(stream, contract, deployment.journal, deployment.layout, deployment.lake)
                 update_silver(contract, deployment.dataset, deployment.lake)
             except ReplenishError as fault:
-                faults |= dict.fromkeys(tables, str(fault))
+                faults |= dict.fromkeys(tables, _brief(fault))
         had_gold = any(table.startswith("gold/") for table in {*lake_tables(self._root), *touched})
         if had_gold and any(table.split("/")[0] in ("bronze", "silver", "gold") for table in touched):
             try:
                 self._build_gold()
             except StoreError as fault:
-                faults |= {table: str(fault) for table in touched if table.startswith("gold/")}
+                faults |= {table: _brief(fault) for table in touched if table.startswith("gold/")}
         return faults
 
     def _judge(self, finding: Finding, done: str, faults: dict[str, str]) -> Treatment:
@@ -143,3 +143,9 @@ def _how_to_make_again(table: str) -> str:
     if table.startswith("features/"):
         return f"make it again: `replenish run --select {table.removeprefix('features/')}`"
     return f"rows of {table} are set aside; `replenish run --origin DATE` makes those of an origin again"
+
+
+def _brief(fault: Exception) -> str:
+    """First and last line: the output of dbt is long, and its end says what was wrong."""
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys([lines[0][:200], lines[-1][:200]])) if lines else type(fault).__name__

@@ -88,7 +88,8 @@ def rebuild_tables_from_log(
         console.print(f"were behind the log and have caught up: {', '.join(report.grown)}", soft_wrap=True)
     if report.differs:
         raise BrokenPromise("tables are not what they were; run `replenish doctor --deep`", tables=report.differs)
-    console.print(f"[green]{len(report.digests)} tables, equal digests[/]")
+    compared = f"[green]{len(report.digests)} tables, equal digests[/]"
+    console.print(compared if report.digests else "there were no tables before to compare with")
 
 
 def _grew(before: dict[str, int | None], after: dict[str, int | None], table: str) -> bool:

@@ -12,7 +12,7 @@ from replenish.stores.failpoints import failpoint
 
 MOVES_FILE = "moves.jsonl"
 FINISHED_FILE = "report.json"
-"""Lies in the folder of a visit that came to its end."""
+"""Lies in the folder of a visit of which nothing is left to do."""
 
 
 class Quarantine:
@@ -55,7 +55,7 @@ class Quarantine:
 
 
 def unfinished_visits(folder: Path) -> list[Path]:
-    """Folders of visits that were cut short behind a move: what they set aside may not have been made again."""
+    """Folders of visits that moved something and left something to do: what they set aside may not be there again."""
     return sorted(notes.parent for notes in folder.glob(f"*/{MOVES_FILE}") if not _is_finished(notes.parent))
 
 
