@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 from lake_child import TABLE, append_batches, batch
 
-from replenish.errors import AlreadyRunning, StoreFull, WriteConflict
+from replenish.errors import AlreadyRunning, Fenced, StoreFull, WriteConflict
 from replenish.stores import lake as lake_module
 from replenish.stores import lake_commit
+from replenish.stores.fence import fence_of
 from replenish.stores.lake import DeltaLake
+from replenish.stores.lake_maintenance import compact
 from replenish.stores.locks import hold
 
 CHILD = Path(__file__).with_name("lake_child.py")
@@ -175,3 +177,14 @@ def test_rows_that_were_made_from_an_older_state_are_refused(tmp_path):
     with pytest.raises(WriteConflict):
         lake.append(TABLE, both, app=("child", 3), app_from=1)
     assert lake.row_count(TABLE) == 6
+
+
+def test_a_root_whose_standby_was_promoted_writes_no_table(tmp_path):
+    lake = DeltaLake(tmp_path / "lake")
+    lake.append(TABLE, batch(1))
+    fence_of(tmp_path).raise_to(2, "the other region")
+    with pytest.raises(Fenced):
+        lake.append(TABLE, batch(2))
+    with pytest.raises(Fenced):
+        compact(lake, TABLE, every=1)
+    assert lake.read(TABLE).height == 3
