@@ -193,7 +193,9 @@ def test_every_door_gives_the_same_silver(make_root: Callable[..., Path]) -> Non
     take("file", make_root("file"), through_files, 1)
     take("http", make_root("http"), through_http, 2)
     cluster = MockCluster()
-    door = {"name": "till", "brokers": cluster.brokers, "topics": ["sales"], "feed": "events.sales"}
+    # After a member left, the mock waits for others nearly as long as a session lasts.
+    options = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
+    door = {"name": "till", "brokers": cluster.brokers, "topics": ["sales"], "feed": "events.sales", "options": options}
     take("kafka", make_root("kafka", {"kafka": [door]}), lambda r, o: through_kafka(r, o, cluster), 3)
     cluster.stop()
     follow = {"name": "erp", "dsn_variable": "ERP_DSN", "slot": "replenish_erp", "publication": "replenish_erp"}
