@@ -107,8 +107,8 @@ class Redrive:
         for letter in letters:
             try:
                 offered.append((letter, self._event_of(letter)))
-            except _NotOfferable as why:
-                outcomes.append(RedriveOutcome(_nr(letter), "skipped", str(why)))
+            except _NotOfferable as refusal:
+                outcomes.append(RedriveOutcome(_nr(letter), "skipped", str(refusal)))
         entries = self._door.judge([event for _, event in offered])
         sound: list[tuple[DeadLetter, EventEntry]] = []
         for (letter, _), entry in zip(offered, entries, strict=True):
