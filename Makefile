@@ -10,6 +10,9 @@ DATA ?=
 FEED ?=
 ASSUME ?=
 NAME ?= loop
+TIER ?= nightly
+SHARD ?= 1/1
+MINUTES ?=
 SOURCE := $(if $(DATA),--data $(DATA)) $(if $(FEED),--feed $(FEED)) $(if $(ASSUME),--assume $(ASSUME))
 
 .DEFAULT_GOAL := help
@@ -46,6 +49,9 @@ dev: $(READY) ## Dagster UI and daemon on the demo's root (or on DATA's)
 
 backtest: $(READY) ## the full backtest profile, through the same code as the demo's
 	$(BIN)/replenish forecast backtest --profile full
+
+faults: $(READY) ## kills, power cuts, full disks: TIER=nightly (or release), SHARD=1/4 MINUTES=30 for a piece of it
+	$(BIN)/python -m tests.faults.run_tier --tier $(TIER) --shard $(SHARD) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(READY) ## a benchmark by name: make bench NAME=loop
 	$(BIN)/replenish bench $(NAME)

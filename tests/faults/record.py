@@ -10,6 +10,8 @@ import json
 import os
 import platform
 import subprocess
+import sys
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -115,5 +117,9 @@ def _commit() -> str:
 
 
 def _file_system() -> str:
-    asked = subprocess.run(["stat", "-f", "-c", "%T", "/tmp"], capture_output=True, text=True, check=False)
+    asked = subprocess.run(["stat", "-f", "-c", "%T", tempfile.gettempdir()], capture_output=True, text=True, check=False)
     return asked.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    print(json.dumps(summary(sys.argv[1] if len(sys.argv) > 1 else "nightly"), indent=1))
