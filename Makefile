@@ -16,7 +16,7 @@ MINUTES ?=
 SOURCE := $(if $(DATA),--data $(DATA)) $(if $(FEED),--feed $(FEED)) $(if $(ASSUME),--assume $(ASSUME))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dev backtest bench poison studies doors lock clean
+.PHONY: help setup demo test check dev backtest faults bench poison studies doors lock clean
 
 help: ## print this help
 	@echo "replenish: events in, explained replenishment orders out"
