@@ -1,4 +1,4 @@
-"""`python -m tests.poison.run --inputs 100000`: poisoned inputs over all doors; ends with 1 where anything was wrong."""
+"""`python -m tests.poison.run --inputs 100000`: poisoned inputs over all doors; ends with 1 if anything was wrong."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -133,7 +133,7 @@ def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_hea
     with (
         open_bytes(path) as source,
         pacsv.open_csv(
-            CheckedText(source, file_format.encoding),
+            cast("IO[bytes]", CheckedText(source, file_format.encoding)),
             read_options=pacsv.ReadOptions(
                 use_threads=False,
                 block_size=BLOCK_BYTES,
