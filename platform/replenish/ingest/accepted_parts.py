@@ -115,7 +115,7 @@ def write_part(rows: pl.DataFrame, contract: Contract, bucket: str, name: str, a
     failpoint("parts.written")
     sync_file(path)
     # Every level each time: a power cut may have ended an attempt between making a folder and making it safe.
-    for level in (folder, folder.parent, accepted):
+    for level in (folder, folder.parent, accepted, accepted.parent):
         sync_folder(level)
     failpoint("parts.synced")
     return AcceptedPart(

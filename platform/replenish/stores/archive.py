@@ -25,7 +25,7 @@ def archive_file(path: Path, sha256: str, archive: Path) -> Path:
     target = archive / archive_name(sha256)
     if target.exists():
         # An attempt may have been cut off between giving the copy its name and making that name safe.
-        sync_folder(target.parent)
+        _sync_names(target, archive)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = target.with_suffix(f".{os.getpid()}.tmp")
@@ -38,9 +38,14 @@ def archive_file(path: Path, sha256: str, archive: Path) -> Path:
     failpoint("archive.synced")
     copy.replace(target)
     failpoint("archive.renamed")
-    sync_folder(target.parent)
-    sync_folder(archive)
+    _sync_names(target, archive)
     return target
+
+
+def _sync_names(target: Path, archive: Path) -> None:
+    """Force the names down to the file to disk; that of the archive itself too, which is new with the first file."""
+    for folder in (target.parent, archive, archive.parent):
+        sync_folder(folder)
 
 
 def sync_file(path: Path) -> None:

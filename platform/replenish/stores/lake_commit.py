@@ -177,7 +177,7 @@ def force_to_disk(request: CommitRequest, first: int, last: int, *, is_new: bool
     Raises:
         StoreError: They are inside, but a power cut could still undo them; asking for them again forces them again.
     """
-    below = request.below if is_new else request.folder
+    below = request.below.parent if is_new else request.folder
     try:
         fsync_commit(request.folder, range(first, last + 1), below=below)
     except OSError as fault:

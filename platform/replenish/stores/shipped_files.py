@@ -45,7 +45,7 @@ def ship_settings(primary: RootLayout, standby: RootLayout) -> None:
     for name in _SETTINGS:
         source, target = primary.root / name, standby.root / name
         if source.is_file() and not (target.is_file() and target.read_bytes() == source.read_bytes()):
-            _copy(source, target)
+            _copy(source, target, standby.root)
 
 
 def _ship(source: Path, target: Path, path: str, sha256: str | None, seq: int) -> int:
@@ -56,19 +56,28 @@ def _ship(source: Path, target: Path, path: str, sha256: str | None, seq: int) -
         raise DamagedLog("an archived file of the log is gone; run `replenish doctor`", seq=seq, file=path)
     # A digest names an archived file: one that is there was verified when it came.
     if there.is_file() and there.stat().st_size == here.stat().st_size:
+        # That attempt may have been cut off before the name was safe.
+        _force_names(there, target.parent)
         return 0
-    _copy(here, there)
+    _copy(here, there, target.parent)
     if file_digest(there) != (sha256 or file_digest(here)):
         there.unlink()
         raise DamagedLog("a file of the log is not what its record says; it is not taken", seq=seq, file=path)
     return 1
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, root: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
     shutil.copyfile(source, draft)
     fsync_path(draft)
     draft.replace(target)
-    fsync_path(target.parent)
-    fsync_path(target.parent.parent)
+    _force_names(target, root)
+
+
+def _force_names(target: Path, root: Path) -> None:
+    """Force the names from the root down to the file to disk: every folder between may be new."""
+    folder = target.parent
+    while folder != root.parent:
+        fsync_path(folder)
+        folder = folder.parent
