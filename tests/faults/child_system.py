@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -141,7 +140,11 @@ class ChildSystem:
         """The environment of a child: few threads, and the armed failpoint."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("REPLENISH_")}
         own |= self.extra
-        own |= {"PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}", "POLARS_MAX_THREADS": "2", "REPLENISH_ROOT": str(self.root)}
+        own |= {
+            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
+            "POLARS_MAX_THREADS": "2",
+            "REPLENISH_ROOT": str(self.root),
+        }
         if arm is not None and arm.failpoint is not None:
             own["REPLENISH_FAILPOINT"] = f"{arm.failpoint}:{arm.action}:{arm.nth}"
             own["REPLENISH_FAILPOINT_LOG"] = str(self.firing_log)

@@ -99,7 +99,8 @@ def cloud_event(id_: str, delivery: Delivery) -> dict[str, object]:
 def _send_half(chunk: list[Delivery], address: tuple[str, int]) -> socket.socket:
     """Open a request and stop in the middle of its body, behind whole events that a careless door would take."""
     body = json.dumps([cloud_event(f"{GHOST}-{delivery.id}", delivery) for delivery in chunk]).encode()
-    head = f"POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: application/cloudevents-batch+json\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = "POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: application/cloudevents-batch+json\r\n"
+    head += f"content-length: {len(body)}\r\n\r\n"
     opened = socket.create_connection(address, timeout=10)
     opened.sendall(head.encode() + body[: len(body) * 2 // 3])
     return opened

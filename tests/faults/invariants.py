@@ -14,6 +14,7 @@ from typing import Any
 
 import apsw
 import polars as pl
+
 from replenish.contracts.model import Contract
 from replenish.contracts.reader import read_contracts
 from replenish.digests import table_digest
@@ -25,7 +26,6 @@ from replenish.stores.journal_entry import EVENT_DEAD, FILE_ACCEPTED, FILE_DEAD,
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 from replenish.stores.segments import log_entries, read_segment, sealed_segments
-
 from tests.faults.oracle import Ack, read_acks
 from tests.faults.world import SOURCE, STREAM, Key, World
 
@@ -50,7 +50,7 @@ class LogView:
             if not list(connection.execute("select 1 from sqlite_schema where name = 'records'")):
                 return cls(layout, [], [])
             names = "seq, source, id, type, subject, dataschema, data"
-            rows = connection.execute(f"select {names} from records order by seq")  # noqa: S608 constant names
+            rows = connection.execute(f"select {names} from records order by seq")
             records = [dict(zip(names.split(", "), row, strict=True)) for row in rows]
             letters = [
                 {"seq": seq, "id": file, "status": status}
@@ -70,7 +70,15 @@ class LogView:
 def log_breaches(root: Path, acks: list[Ack]) -> list[str]:
     """What must hold of the log at any moment, also right after a crash: I1, I2, I4, I6, I7, I8."""
     log = LogView.of(root)
-    checks: tuple[Callable[[LogView], Breaches], ...] = (_contiguous, _chained, _counted, _lettered, _complete, _sealed, _settled)
+    checks: tuple[Callable[[LogView], Breaches], ...] = (
+        _contiguous,
+        _chained,
+        _counted,
+        _lettered,
+        _complete,
+        _sealed,
+        _settled,
+    )
     found = list(_acked_is_kept(log, acks))
     for check in checks:
         found += check(log)
@@ -85,9 +93,7 @@ def lake_breaches(root: Path) -> list[str]:
     return found or list(_prefix(LogView.of(root), lake, contracts[STREAM]))
 
 
-def final_breaches(
-    root: Path, oracle: Path, world: World, twin: dict[str, str], truth: dict[Key, int]
-) -> list[str]:
+def final_breaches(root: Path, oracle: Path, world: World, twin: dict[str, str], truth: dict[Key, int]) -> list[str]:
     """Everything, once a completing run has ended: also I3 of silver, and equality with an unharmed twin."""
     acks = read_acks(oracle)
     found = log_breaches(root, acks) + lake_breaches(root)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from replenish.stores.failpoints import FAILPOINTS
-
 from tests.faults.child_system import Arm, random_instant
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.trials import twin_of

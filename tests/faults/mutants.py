@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from replenish.stores import failpoints
-
 from tests.faults.child_system import Arm
 
 
@@ -43,7 +42,6 @@ def swap(module: str, name: str, make: Callable[[Any], Any]) -> None:
 
 def without_barrier() -> None:
     """Nothing is forced to disk: neither by us nor by SQLite."""
-    import apsw
 
     os.fsync = lambda descriptor: None  # type: ignore[assignment]
     os.fdatasync = os.fsync

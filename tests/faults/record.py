@@ -112,12 +112,16 @@ def summary(tier: str, path: Path = RECORD) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
     return asked.stdout.strip() or "none"
 
 
 def _file_system() -> str:
-    asked = subprocess.run(["stat", "-f", "-c", "%T", tempfile.gettempdir()], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        ["stat", "-f", "-c", "%T", tempfile.gettempdir()], capture_output=True, text=True, check=False
+    )
     return asked.stdout.strip() or "unknown"
 
 

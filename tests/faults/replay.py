@@ -1,4 +1,4 @@
-"""Run one trial again: `python -m tests.faults.replay KIND DOOR PLACE ACTION NTH SEED [--mutant NAME]`; keeps its root."""
+"""Run one trial again, and keep its root: `python -m tests.faults.replay KIND DOOR PLACE ACTION NTH SEED`."""
 
 from __future__ import annotations
 

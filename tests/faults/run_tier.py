@@ -1,4 +1,4 @@
-"""Run the trials of a tier, or a shard of them: `python -m tests.faults.run_tier --tier release --shard 1/4 --minutes 30`.
+"""Run the trials of a tier or a shard: `python -m tests.faults.run_tier --tier release --shard 1/4 --minutes 30`.
 
 What was counted for this version of the code before is not run again, so a tier can be run in pieces.
 """
@@ -82,7 +82,9 @@ def main() -> int:
             results.append(outcome)
             cell, result = outcome
             if result.breaches and result.fired:
-                print(f"FAILED {cell.name} seed {result.seed}: {result.breaches[0][:300]}\n  {result.replay}", flush=True)
+                print(
+                    f"FAILED {cell.name} seed {result.seed}: {result.breaches[0][:300]}\n  {result.replay}", flush=True
+                )
     code_digest.cache_clear()
     if code_digest() != digest:
         print("the code changed while the trials ran: they do not count")
@@ -90,7 +92,10 @@ def main() -> int:
     failed = sum(bool(result.breaches and result.fired) for _, result in results)
     seconds = time.monotonic() - began
     fired = sum(result.fired for _, result in results)
-    print(f"{fired} trials counted, {len(results) - fired} did not fire, {failed} failed, {seconds:.0f} s; artefacts: {folder}")
+    print(
+        f"{fired} trials counted, {len(results) - fired} did not fire, {failed} failed, {seconds:.0f} s; "
+        f"artefacts: {folder}"
+    )
     if results and not asked.no_record:
         append_run(asked.tier, asked.shard, results, seconds)
         missing = summary(asked.tier)["missing"]

@@ -79,6 +79,7 @@ HTTP = Scenario(
     complete=_complete_http,
 )
 
+
 def _harm_postgres(system: ChildSystem, arm: Arm | None, passes: Path | None) -> int:
     """A source with rows, then with changes, and `replenish follow postgres` on it: a snapshot, then its stream."""
     system.extra["TRIAL_DSN"] = new_database()

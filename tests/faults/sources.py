@@ -1,4 +1,4 @@
-"""Real sources for the doors that pull: a PostgreSQL server and a Kafka (mock) cluster, one of each for a test process."""
+"""Real sources for the doors that pull: a PostgreSQL server and a Kafka (mock) cluster, one each for a process."""
 
 from __future__ import annotations
 
@@ -124,9 +124,14 @@ def doors_file(dsn_variable: str, topic: str, brokers_at: str) -> str:
         "name": "erp", "dsn_variable": dsn_variable, "slot": f"slot_{uuid.uuid4().hex[:12]}",
         "publication": "replenish_trial", "tables": {"public.sales": "erp.sales"},
     }  # fmt: skip
-    kafka = {"name": "till", "brokers": brokers_at, "topics": [topic], "feed": "events.sales", "format": "cloudevents", "group": topic}
+    kafka = {
+        "name": "till",
+        "brokers": brokers_at,
+        "topics": [topic],
+        "feed": "events.sales",
+        "format": "cloudevents",
+        "group": topic,
+    }
     # A killed member is missed for so long: the broker gives its partitions to nobody else until then.
     kafka["options"] = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
     return json.dumps({"postgres": [postgres]} if not topic else {"kafka": [kafka]})
-
-

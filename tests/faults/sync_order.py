@@ -113,7 +113,7 @@ class SyncOrder:
             self._new_names[folder].add(entry)
 
     def _renamed(self, call: str, arguments: str) -> None:
-        source, target = (_named_paths(arguments) + ["", ""])[:2]
+        source, target = [*_named_paths(arguments), "", ""][:2]
         if call.startswith("mkdir"):
             self._named(source, new=True)
             return
@@ -150,7 +150,7 @@ class SyncOrder:
     def unsafe_in_lake(self) -> list[str]:
         """What of the lake is not on disk now: empty after a finished update."""
         # Digests beside the tables are the doctor's notes: without one a file is merely not compared.
-        lake, notes = f"{self.root}/lake/", f"{self.root}/lake/.digests"
+        lake, notes = f"{self.root}/lake", f"{self.root}/lake/.digests"
         unsafe = [path for path in self.unsafe if path.startswith(lake) and not path.startswith(notes)]
         return [f"{path.removeprefix(self.root)}: {self.unsafe[path]}" for path in unsafe]
 
@@ -166,7 +166,9 @@ def _first_path(arguments: str) -> str:
 def _named_paths(arguments: str) -> list[str]:
     """Paths given as text, those relative to a descriptor made whole."""
     folders, texts = _paths(arguments), _TEXT.findall(arguments)
-    return [text if text.startswith("/") else f"{folders[min(i, len(folders) - 1)]}/{text}" for i, text in enumerate(texts)]
+    return [
+        text if text.startswith("/") else f"{folders[min(i, len(folders) - 1)]}/{text}" for i, text in enumerate(texts)
+    ]
 
 
 def _named_path(arguments: str) -> str:

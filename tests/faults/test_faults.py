@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from replenish.stores.failpoints import FAILPOINTS
 
+from replenish.stores.failpoints import FAILPOINTS
 from tests.faults.child_system import Arm, ChildSystem, random_instant, stopping
 from tests.faults.code_digest import code_digest
 from tests.faults.matrix import Cell, arm_of, kill_cells

@@ -114,7 +114,9 @@ def _make_twin(door: str, seed: int, folder: Path) -> None:
     seconds = time.time() - min(path.stat().st_mtime for path in (folder / "run").glob("*.ready"))
     scenario.complete(run)
     digests = lake_digests(run.root) if scenario.has_twin else {}
-    breaches = final_breaches(run.root, run.oracle_file, make_world(seed), digests, scenario.truth(run, make_world(seed)))
+    breaches = final_breaches(
+        run.root, run.oracle_file, make_world(seed), digests, scenario.truth(run, make_world(seed))
+    )
     if breaches:
         raise AssertionError(f"the unharmed run of door {door}, world {seed}, is wrong already: {breaches[:5]}")
     passes = json.loads((folder / "passes.json").read_text())
@@ -143,7 +145,7 @@ def run_trial(kind: str, door: str, arm: Arm, seed: int, folder: Path, *, mutant
 
     Args:
         kind: `kill` and `error` at a failpoint, `instant` (a kill at any moment), `cut` (a power cut, at a failpoint or
-            at any moment), `full` (a disk with `nth` KB left), `clock` (the clock jumps by `nth` hours after the fault).
+            at any moment), `full` (a disk with `nth` KB left), `clock` (the clock jumps by hours after the fault).
     """
     began = time.monotonic()
     twin, world_seed = twin_of(door, seed), seed % N_WORLDS
