@@ -161,5 +161,5 @@ class Dataset:
     """From `ASSUME=<yaml>`: inputs that were assumed, not known; rows that rest on them say so."""
 
     def feeds_of(self, stream: str) -> tuple[Feed, ...]:
-        """The feeds that deliver this stream; empty when the data set has none."""
+        """The declared feeds of this stream; contract-shaped events may deliver it without any."""
         return tuple(f for f in self.feeds if f.stream == stream)

@@ -138,12 +138,14 @@ def _newest_known(lake: DeltaLake, contract: Contract, as_of: datetime) -> pl.Da
 def freshness_of_lake(
     lake: DeltaLake, contracts: Mapping[str, Contract], dataset: Dataset, as_of: datetime
 ) -> FreshnessVerdict:
-    """Freshness of every stream that this data set has a feed for, from the silver tables as known at `as_of`.
+    """Freshness of every stream, from the silver tables as known at `as_of`.
 
-    A location is expected of a located stream once any located stream has shown it.
+    A stream counts that this data set declares a feed of, or that was known by then through contract-shaped events. A
+    location is expected of a located stream once any located stream has shown it.
     """
-    streams = sorted(stream for stream in contracts if dataset.feeds_of(stream))
-    frames = [_newest_known(lake, contracts[s], as_of) for s in streams if lake.has(f"silver/{s}")]
+    known = {s: _newest_known(lake, contracts[s], as_of) for s in contracts if lake.has(f"silver/{s}")}
+    streams = sorted(s for s in contracts if dataset.feeds_of(s) or (s in known and known[s].height))
+    frames = [known[s] for s in streams if s in known]
     empty = pl.DataFrame(schema={"stream": pl.String(), "location_id": pl.String(), "newest_known_at": TIMESTAMP})
     newest = pl.concat([empty, *frames]).filter(pl.col("newest_known_at").is_not_null())
     locations = newest.get_column("location_id").drop_nulls().unique().sort().to_list()

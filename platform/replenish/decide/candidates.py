@@ -86,7 +86,7 @@ def line_candidates(
 
 def void_candidates(lake: DeltaLake, dataset: Dataset, policy: ReplenishmentPolicy, origin: date) -> list[Candidate]:
     """Items with a demand forecast and no protection interval: `no_action` and why."""
-    verdict = missing_inputs(dataset)
+    verdict = missing_inputs(dataset, lake)
     start = review_period_start(origin, policy.review_period_days)
     digest = json_digest([origin.isoformat(), [reason.detail for reason in verdict.reasons]])
     return [

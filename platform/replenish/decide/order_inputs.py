@@ -10,6 +10,7 @@ import polars as pl
 from replenish.bitemporal import live_versions
 from replenish.contracts.dataset import Dataset
 from replenish.control.policy import ReplenishmentPolicy
+from replenish.control.present_streams import has_stream
 from replenish.decide.stock_position import (
     COUNT_SCHEMA,
     ITEM,
@@ -164,7 +165,7 @@ def read_order_inputs(
         pl.col(*zero, "usual_peak_units", "usual_units_total").fill_null(0).cast(pl.Int64),
         pl.col("usual_days").fill_null(policy.plausibility.usual_days),
     )
-    return _with_assumptions(frame, dataset).sort(ITEM)
+    return _with_assumptions(frame, dataset, lake).sort(ITEM)
 
 
 def _supply(lake: DeltaLake) -> pl.DataFrame:
@@ -174,7 +175,7 @@ def _supply(lake: DeltaLake) -> pl.DataFrame:
     return rows.select(pl.col(name).cast(dtype) for name, dtype in SUPPLY_SCHEMA.items())
 
 
-def _with_assumptions(frame: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+def _with_assumptions(frame: pl.DataFrame, dataset: Dataset, lake: DeltaLake) -> pl.DataFrame:
     assumed: list[pl.Expr] = []
     fills: list[pl.Expr] = []
     for name in ASSUMABLE:
@@ -182,7 +183,7 @@ def _with_assumptions(frame: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
         if isinstance(value, int) and not isinstance(value, bool):
             assumed.append(pl.when(pl.col(name).is_null()).then(pl.lit(name)))
             fills.append(pl.col(name).fill_null(value))
-    if "lead_time_days" in dataset.assumptions and not dataset.feeds_of("receipts"):
+    if "lead_time_days" in dataset.assumptions and not has_stream(dataset, "receipts", lake):
         assumed.append(pl.lit("lead_time_days"))
     names = pl.concat_str(assumed, separator=",", ignore_nulls=True) if assumed else pl.lit("")
     return frame.with_columns(names.alias("assumed")).with_columns(fills)

@@ -14,6 +14,7 @@ import polars as pl
 
 from replenish.contracts.dataset import Dataset
 from replenish.control.order_verdict import OrderVerdict, Reason
+from replenish.control.present_streams import has_stream
 from replenish.decide.decision_table import DECISION_SCHEMA, DecisionIdentity, reasons_json
 from replenish.decide.stock_position import ITEM
 from replenish.errors import NotApplicable
@@ -38,9 +39,9 @@ def read_forecast_items(lake: DeltaLake, origin: date) -> pl.DataFrame:
     return rows.unique().sort(ITEM)
 
 
-def missing_inputs(dataset: Dataset) -> OrderVerdict:
-    """`no_action`, with one reason for each stream that this data set has no feed for."""
-    absent = [stream for stream in NEEDED_STREAMS if not dataset.feeds_of(stream)]
+def missing_inputs(dataset: Dataset, lake: DeltaLake) -> OrderVerdict:
+    """`no_action`, with one reason for each stream that nothing delivers."""
+    absent = [stream for stream in NEEDED_STREAMS if not has_stream(dataset, stream, lake)]
     details = [f"not_applicable: no {stream} feed" for stream in absent]
     details = details or ["not_applicable: no lead time is known yet"]
     return OrderVerdict("no_action", tuple(Reason("not_applicable", detail, "no_action") for detail in details))

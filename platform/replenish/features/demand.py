@@ -12,6 +12,7 @@ import polars as pl
 from replenish.bitemporal_windows import NO_EVENT
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.profile import ForecastProfile
+from replenish.control.present_streams import has_stream
 from replenish.errors import BrokenPromise, NotApplicable
 from replenish.features.censoring import CensoredDemand, censored_demand, censoring_features
 from replenish.features.demand_history import DemandHistory, FeatureArrays, demand_features
@@ -116,8 +117,8 @@ def _read_gold(lake: DeltaLake, dataset: Dataset) -> GoldFrames:
     """Gold as far as the data set has the streams behind it."""
 
     def table(name: str, *streams: str) -> pl.DataFrame | None:
-        has_feeds = all(dataset.feeds_of(stream) for stream in streams)
-        return lake.read(name) if has_feeds and lake.has(name) else None
+        is_delivered = all(has_stream(dataset, stream, lake) for stream in streams)
+        return lake.read(name) if is_delivered and lake.has(name) else None
 
     columns = [*SERIES_COLUMNS, "event_date", "knowledge_date", "units", "revenue_cents"]
     return GoldFrames(

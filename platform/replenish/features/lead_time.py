@@ -9,6 +9,7 @@ from datetime import date
 import polars as pl
 
 from replenish.contracts.dataset import Dataset
+from replenish.control.present_streams import has_stream
 from replenish.errors import NotApplicable
 from replenish.stores.lake import DeltaLake, TableCommit, accept_all
 
@@ -82,11 +83,11 @@ def update_lead_times(
     """Write the lead-time distributions of one origin into `features/lead_time`, replacing those of an earlier run.
 
     Raises:
-        NotApplicable: The data set has no feed of receipts or none of purchase orders.
+        NotApplicable: Nothing delivers receipts, or purchase orders.
         AuditFailed: From `audit`; nothing is written.
     """
     for stream in ("receipts", "purchase_orders"):
-        if not dataset.feeds_of(stream):
+        if not has_stream(dataset, stream, lake):
             raise NotApplicable(f"not_applicable: no {stream} feed", dataset=dataset.dataset_id)
     supply = lake.read(SUPPLY_TABLE)
     frame = lead_time_distribution(supply, origin)

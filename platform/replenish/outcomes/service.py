@@ -12,6 +12,7 @@ import polars as pl
 from replenish.bitemporal import origin_instant
 from replenish.contracts.dataset import Dataset
 from replenish.contracts.profile import PERIOD_ANCHOR
+from replenish.control.present_streams import has_stream
 from replenish.errors import NotApplicable
 from replenish.outcomes.demand_estimate import estimate_demand
 from replenish.outcomes.order_rules import base_stock_rule, economic_order_quantity, seasonal_naive_levels
@@ -101,9 +102,9 @@ class _Window:
 
 def _read_window(lake: DeltaLake, dataset: Dataset, origin: date) -> _Window:
     options = read_service_options(dataset)
-    if not lake.has("gold/fct_demand") or not dataset.feeds_of("sales"):
+    if not lake.has("gold/fct_demand") or not has_stream(dataset, "sales", lake):
         raise NotApplicable("not_applicable: no sales feed")
-    if not lake.has("gold/fct_supply") or not dataset.feeds_of("purchase_orders"):
+    if not lake.has("gold/fct_supply") or not has_stream(dataset, "purchase_orders", lake):
         raise NotApplicable("not_applicable: no purchase_orders feed")
     as_of = origin_instant(origin, dataset.zone, dataset.cutoff)
     supply = lake.read("gold/fct_supply", filters=[("knowledge_time", "<=", as_of)])

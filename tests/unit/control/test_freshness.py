@@ -99,3 +99,15 @@ def test_refused_rows_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(AuditFailed):
         update_freshness(lake, CONTRACTS, dataset("sales"), NOW, refuse)
     assert not lake.has(FRESHNESS_TABLE)
+
+
+def test_a_stream_that_came_without_a_declared_feed_is_judged_like_any_other(tmp_path: Path) -> None:
+    lake = DeltaLake(tmp_path)
+    silver(lake, "sales", [("S1", NOW - timedelta(hours=1))])
+    silver(lake, "stock_counts", [("S1", NOW - timedelta(days=3))])
+    silver(lake, "prices", [("S1", NOW + timedelta(days=1))])
+    silver(lake, "receipts", [])
+    verdict = freshness_of_lake(lake, CONTRACTS, dataset("sales"), NOW)
+    assert verdict.state_of("stock_counts", "S1") == "fail"
+    # Not known yet, or never delivered: as it was for a deployment that has no such stream.
+    assert verdict.state_of("prices", "S1") == verdict.state_of("receipts", "S1") == "missing"

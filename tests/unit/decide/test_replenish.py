@@ -217,7 +217,9 @@ def test_a_late_stock_feed_takes_its_location_to_approval(tmp_path: Path) -> Non
 
 def test_without_a_stock_feed_every_decision_is_no_action_and_says_so(tmp_path: Path) -> None:
     streams = tuple(s for s in STREAMS if s != "stock_counts")
-    row = first(decide(small_world(tmp_path), data=dataset(streams)))
+    world = small_world(tmp_path)
+    world.lake.overwrite("silver/stock_counts", world.lake.read("silver/stock_counts").clear())
+    row = first(decide(world, data=dataset(streams)))
     assert row["verdict"] == "no_action"
     assert json.loads(row["reasons"])[0]["text"] == "not_applicable: no stock_counts feed"
 

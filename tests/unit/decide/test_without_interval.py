@@ -27,6 +27,7 @@ def lake_with_a_forecast(root: Path) -> DeltaLake:
     lake = DeltaLake(root / "lake")
     row = {"origin_date": ORIGIN, "sku_id": "A1", "location_id": "S1", "step": 1, "mean_milli": 1000}
     lake.append("forecasts/demand", pl.DataFrame([row | {"model_digest": "m", "mode": "champion"}]))
+    lake.append("silver/receipts", pl.DataFrame({"receipt_id": ["R1"]}))
     return lake
 
 
@@ -37,6 +38,7 @@ def test_an_item_without_a_protection_interval_is_decided_and_names_the_missing_
     assert (row["verdict"], row["order_units"], run.n_sent) == ("no_action", 0, 0)
     texts = [reason["text"] for reason in json.loads(row["reasons"])]
     assert "not_applicable: no stock_counts feed" in texts
+    assert "not_applicable: no receipts feed" not in texts, "receipts came as single events, without a declared feed"
     assert decide(tmp_path, lake, ("sales",)).n_new == 0, "the same decision again is the same decision"
 
 

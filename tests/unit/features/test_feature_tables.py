@@ -155,3 +155,10 @@ def test_an_origin_before_any_receipt_has_no_rows(lake: DeltaLake) -> None:
 def test_without_receipts_lead_times_are_not_applicable(lake: DeltaLake) -> None:
     with pytest.raises(NotApplicable, match="not_applicable: no receipts feed"):
         update_lead_times(lake, dataset("sales"), day(5))
+
+
+def test_lead_times_come_from_streams_that_no_feed_was_declared_for(lake: DeltaLake) -> None:
+    lake.overwrite("gold/fct_supply", supply([("V1", "S1", 4, "ok", 1, 1)]))
+    for stream in ("receipts", "purchase_orders"):
+        lake.overwrite(f"silver/{stream}", pl.DataFrame({"order_id": ["O1"]}))
+    assert update_lead_times(lake, dataset("sales"), day(5)).n_ok == 1
