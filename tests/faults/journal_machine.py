@@ -46,7 +46,7 @@ class LogMachine(RuleBasedStateMachine):
         self.told: list[Ack] = []
         self.sent: dict[str, set[int]] = {}
         """Fact to all units that were ever said of it: a crash leaves open which of two bodies of an id came first."""
-        self.journal: Journal | None = None
+        self.is_open = False
 
     @initialize()
     def begin(self) -> None:
@@ -57,10 +57,11 @@ class LogMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.journal, self.lake = Journal(self.layout.journal), DeltaLake(self.layout.lake)
+        self.is_open = True
 
     def teardown(self) -> None:
         failpoints._ARMED = None
-        if self.journal is not None:
+        if self.is_open:
             self.journal.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -116,7 +117,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_told_is_kept(self) -> None:
-        if self.journal is not None:
+        if self.is_open:
             assert not log_breaches(self.layout.root, self.told)
             assert not lake_breaches(self.layout.root)
 
