@@ -13,6 +13,7 @@ from assets.features import feature_assets
 from assets.forecast import forecast_assets
 from assets.gold import build_gold, build_unit_test_check, prepare_manifest
 from assets.history import history_assets
+from assets.log_keeping import build_log_keeping, build_sealing_job, build_sealing_schedule, build_shipping
 from assets.maintenance import build_maintenance
 from assets.outcomes import outcome_assets
 from assets.published import published_assets
@@ -29,7 +30,7 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
     all_resources = {**resources_for(environment_name()), **(resources or {})}
     contracts = read_contracts()
     manifest = json.loads(prepare_manifest().read_text(encoding="utf-8"))
-    jobs, storage_check = build_jobs(), build_storage_job()
+    jobs, storage_check, sealing = build_jobs(), build_storage_job(), build_sealing_job()
     assets = [
         build_event_log(contracts),
         *history_assets(contracts),
@@ -41,13 +42,14 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
         *outcome_assets(),
         *published_assets(),
         build_maintenance(),
+        *build_log_keeping(),
     ]
     return dg.Definitions(
         assets=[*build_feeds(contracts), *assets],
         asset_checks=[build_unit_test_check(manifest)],
-        jobs=[*jobs.values(), storage_check],
-        schedules=[*build_schedules(jobs), build_storage_schedule(storage_check)],
-        sensors=[*build_sensors(jobs, contracts, step_owners(assets)), build_storage_alarms()],
+        jobs=[*jobs.values(), storage_check, sealing],
+        schedules=[*build_schedules(jobs), build_storage_schedule(storage_check), build_sealing_schedule(sealing)],
+        sensors=[*build_sensors(jobs, contracts, step_owners(assets)), build_storage_alarms(), build_shipping()],
         # Small steps: a process for each would cost more than the work. Training has its own pool and run class.
         executor=dg.in_process_executor,
         resources=all_resources,

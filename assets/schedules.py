@@ -45,7 +45,7 @@ def build_jobs() -> dict[str, Any]:
             "maintenance",
             selection=dg.AssetSelection.groups(MAINTENANCE_GROUP),
             tags=WRITES_LAKE,
-            description="Keep the lake's tables small: compaction, vacuum, old log entries.",
+            description="Keep tables and journal small: compaction, vacuum, old log entries, sealing, trimming.",
         ),
         "retrain": dg.define_asset_job(
             "retrain",
@@ -78,7 +78,7 @@ def build_schedules(jobs: dict[str, Any]) -> list[dg.ScheduleDefinition]:
         job=jobs["maintenance"],
         cron_schedule=MAINTENANCE_CRON,
         execution_timezone=zone,
-        description="Compaction, vacuum and log retention of the lake, every night.",
+        description="Compaction, vacuum and log retention of the lake, sealing and trimming of the log, every night.",
     )
     return [daily, nightly]
 

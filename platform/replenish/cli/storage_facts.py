@@ -19,7 +19,7 @@ from replenish.stores.layout import RootLayout
 from replenish.stores.standby import read_standby
 
 STANDBYS_VARIABLE = "REPLENISH_STANDBYS"
-"""Roots of the standbys of this deployment, as a path list: they are looked at for how far they are behind."""
+"""Roots of the standbys of this deployment, as a path list: the log is shipped to them, and they are watched."""
 
 
 def storage_alarms(deployment: Deployment, policy: AlarmPolicy, now: datetime) -> list[Alert]:
@@ -72,9 +72,13 @@ def _slots(deployment: Deployment) -> Iterator[LaggingSlot]:
         yield LaggingSlot(settings.name, max(lag.lag_bytes, lag.kept_bytes))
 
 
+def standby_roots() -> list[Path]:
+    """Roots of the standbys that the environment names."""
+    return [Path(text) for text in os.environ.get(STANDBYS_VARIABLE, "").split(os.pathsep) if text]
+
+
 def _standbys(layout: RootLayout, now: datetime) -> Iterator[LaggingStandby]:
-    named = [text for text in os.environ.get(STANDBYS_VARIABLE, "").split(os.pathsep) if text]
-    for root in map(Path, named):
+    for root in standby_roots():
         try:
             state = read_standby(RootLayout(root), layout, now=now)
         except (ReplenishError, OSError):

@@ -1,4 +1,4 @@
-"""Which streams a deployment has: those its data set declares a feed of, and those that came as single events anyway."""
+"""Which streams a deployment has: those it declares a feed of, and those that came as single events anyway."""
 
 from __future__ import annotations
 
