@@ -111,7 +111,7 @@ def produce(topic: str, deliveries: list[Delivery]) -> None:
     producer = Producer({"bootstrap.servers": brokers(), "log_level": 0, "linger.ms": 5})
     for delivery in deliveries:
         value = json.dumps(cloud_event(delivery.id, delivery)).encode()
-        headers = [("content-type", b"application/cloudevents+json")]
+        headers: list[tuple[str, str | bytes | None]] = [("content-type", b"application/cloudevents+json")]
         producer.produce(topic, value, partition=hash_of(delivery) % 4, headers=headers)
     producer.produce(topic, b'{"id": "' + GHOST.encode(), partition=0)
     if producer.flush(30):
@@ -124,7 +124,7 @@ def doors_file(dsn_variable: str, topic: str, brokers_at: str) -> str:
         "name": "erp", "dsn_variable": dsn_variable, "slot": f"slot_{uuid.uuid4().hex[:12]}",
         "publication": "replenish_trial", "tables": {"public.sales": "erp.sales"},
     }  # fmt: skip
-    kafka = {
+    kafka: dict[str, object] = {
         "name": "till",
         "brokers": brokers_at,
         "topics": [topic],

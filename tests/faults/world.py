@@ -147,7 +147,8 @@ def _life_of(number: int, dice: random.Random) -> list[tuple[float, Delivery]]:
         "knowledge_time": known.isoformat(),
     }
     if dice.random() < 0.08:
-        fault: dict[str, object] = dice.choice(({"units": NEGATIVE}, {"sku_id": ""}))
+        faults: tuple[dict[str, object], ...] = ({"units": NEGATIVE}, {"sku_id": ""})
+        fault = dice.choice(faults)
         return [(moment, Delivery(f"e{number:04}", "I", row | fault, is_sound=False))]
     first = Delivery(f"e{number:04}", "I", row)
     lines = [(moment, first)]
