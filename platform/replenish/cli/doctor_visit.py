@@ -162,7 +162,8 @@ def _treat_all(deployment: Deployment, tools: DoctorTools, depth: Depth, quarant
     layout, is_full = deployment.layout, depth != "quick"
     found = check_journal_file(layout.journal, is_expected=_had_journal(layout), is_thorough=is_full)
     done = mend_journal(found, layout, tools.helpers, quarantine) if found else []
-    if any(not layout.journal.is_file() for _ in found):
+    if found and check_journal_file(layout.journal, is_expected=True, is_thorough=is_full):
+        # Nothing that is made from it can be judged before it is whole.
         return done
     if layout.journal.is_file():
         faults = check_segments(layout, deployment.journal, with_digests=is_full)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from replenish.cli.deployment import Deployment
-from replenish.errors import BrokenPromise, DamagedLog, ReplenishError
+from replenish.errors import AlreadyRunning, BrokenPromise, DamagedLog, ReplenishError
 from replenish.ingest.accepted_parts import parts_of
+from replenish.ingest.door import INGEST_LOCK
 from replenish.ingest.rederive import have_rules_changed, is_as_recorded, rederive_parts
 from replenish.ingest.settle import SETTLED_TYPES
 from replenish.stores.doctor.findings import Finding, Treatment
+from replenish.stores.doctor.journal_file import check_journal_file
 from replenish.stores.doctor.journal_restore import RestoredJournal, restore_journal
 from replenish.stores.doctor.journal_sources import JournalFileSource, SegmentSource
 from replenish.stores.doctor.quarantine import Quarantine
@@ -21,6 +24,7 @@ from replenish.stores.durable import fsync_path
 from replenish.stores.journal_entry import FILE_ACCEPTED, PART_BEARING, JournalRecord
 from replenish.stores.journal_reader import EventBody
 from replenish.stores.layout import RootLayout
+from replenish.stores.locks import hold
 from replenish.stores.segments import Segment, log_entries, read_segment, reseal, sealed_segments
 
 RESTORING = "restoring"
@@ -32,7 +36,34 @@ RESEND = "ask the senders to send these again: what is known already counts as d
 def mend_journal(
     findings: list[Finding], layout: RootLayout, helpers: Sequence[Path], quarantine: Quarantine
 ) -> list[Treatment]:
-    """Set the damaged journal aside and put one in its place that holds every entry of which a sound copy is left."""
+    """Set the damaged journal aside and put one in its place that holds every entry of which a sound copy is left.
+
+    Only while nobody writes: a process that has the file open would go on acknowledging into the one set aside.
+    """
+    try:
+        with ExitStack() as writers:
+            for path in _locks_of_writers(layout):
+                writers.enter_context(hold(path, "restore the journal"))
+            if not check_journal_file(layout.journal, is_expected=True, is_thorough=True):
+                return [Treatment(finding, True, "nothing: it was whole at a second look") for finding in findings]
+            return _restore(findings, layout, helpers, quarantine)
+    except AlreadyRunning as running:
+        return [
+            Treatment(finding, False, "nothing", f"{running}: stop it, then run `replenish doctor` again")
+            for finding in findings
+        ]
+
+
+def _locks_of_writers(layout: RootLayout) -> list[Path]:
+    """Every lock but those of tables, and that of ingestion, which the doctor holds already."""
+    known = {layout.locks / f"{name}.lock" for name in ("serve", "seal", "ship")}
+    there = {path for path in layout.locks.glob("*.lock") if not path.name.startswith("lake-")}
+    return sorted((known | there) - {layout.locks / INGEST_LOCK})
+
+
+def _restore(
+    findings: list[Finding], layout: RootLayout, helpers: Sequence[Path], quarantine: Quarantine
+) -> list[Treatment]:
     folder = layout.root / RESTORING
     quarantine.move(folder, "an attempt to restore that was cut short")
     draft = folder / layout.journal.name
