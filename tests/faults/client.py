@@ -7,11 +7,13 @@ import json
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 
 from tests.faults.oracle import Oracle, read_acks
 from tests.faults.world import FEED, SOURCE, Delivery, World
 
-PER_REQUEST = 6
+PER_REQUEST = (5, 14)
+"""By turns: few events, and enough that a store may keep them together."""
 GHOST = "ghost"
 """Events of requests that are never sent whole: none of them may ever be in the log."""
 
@@ -25,8 +27,12 @@ def unanswered(world: World, oracle: Oracle, waves: range) -> list[Delivery]:
 
 def chunks(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
     """The deliveries, a request's worth at a time."""
-    for start in range(0, len(deliveries), PER_REQUEST):
-        yield list(deliveries[start : start + PER_REQUEST])
+    start = 0
+    for size in cycle(PER_REQUEST):
+        if start >= len(deliveries):
+            return
+        yield list(deliveries[start : start + size])
+        start += size
 
 
 def note_offers(oracle: Oracle, chunk: list[Delivery]) -> None:

@@ -1,6 +1,6 @@
 """The one checker: what must hold of a root after any fault, whatever injected it. Each breach is one line of text.
 
-It reads the journal with SQL of its own and the lake through the product's reader, and never writes.
+It reads journal and lake through the product's readers, record by record and row by row, and never writes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from replenish.history.bronze import BRONZE_APP, bronze_table
 from replenish.history.silver import silver_table
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_DEAD, FILE_ACCEPTED, FILE_DEAD, PART_BEARING
+from replenish.stores.journal_reader import JournalReader
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 from replenish.stores.segments import log_entries, read_segment, sealed_segments
@@ -30,11 +31,12 @@ from tests.faults.oracle import Ack, read_acks
 from tests.faults.world import SOURCE, STREAM, Key, World
 
 Breaches = Iterator[str]
+_RECORD_FIELDS = ("seq", "source", "id", "type", "subject", "dataschema", "data")
 
 
 @dataclass
 class LogView:
-    """The records of a journal as the checker's own SQL sees them, and where they lie."""
+    """The records and letters of a journal, and where it lies."""
 
     layout: RootLayout
     records: list[dict[str, Any]]
@@ -45,19 +47,16 @@ class LogView:
         layout = RootLayout(root)
         if not layout.journal.exists():
             return cls(layout, [], [])
-        connection = apsw.Connection(str(layout.journal))
+        reader = JournalReader(layout.journal)
         try:
-            if not list(connection.execute("select 1 from sqlite_schema where name = 'records'")):
-                return cls(layout, [], [])
-            names = "seq, source, id, type, subject, dataschema, data"
-            rows = connection.execute(f"select {names} from records order by seq")
-            records = [dict(zip(names.split(", "), row, strict=True)) for row in rows]
-            letters = [
-                {"seq": seq, "id": file, "status": status}
-                for seq, file, status in connection.execute("select seq, file, status from dead_letters order by nr")
-            ]
+            rows = reader.rows()
+            records = [{name: getattr(row, name) for name in _RECORD_FIELDS} for row in rows]
+            letters = [{"seq": d.seq, "id": d.file, "status": d.status} for d in reader.dead_letters()]
+        except apsw.SQLError:
+            # Killed before the first transaction: a file without tables is an empty log.
+            return cls(layout, [], [])
         finally:
-            connection.close()
+            reader.close()
         for record in records:
             is_event = record["type"].startswith("replenish.event.")
             record["data"] = {} if is_event or not record["data"] else json.loads(record["data"])
