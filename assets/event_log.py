@@ -81,7 +81,8 @@ def build_event_log(contracts: dict[str, Contract]) -> dg.AssetsDefinition:
         dataset, contracts, layout = deployment.dataset(), deployment.contracts(), deployment.layout
         log = journal.open()
         report = ingest_folder(layout.drop, dataset, contracts, log, layout, now=clock.now())
-        settled = settle_events(dataset, contracts, log, layout, now=clock.now())
+        versions = deployment.versions()
+        settled = settle_events(dataset, contracts, log, layout, now=clock.now(), versions=versions)
         report = replace(report, files=report.files + settled.batches)
         for delivery in deliveries(report.files, dataset, contracts):
             context.log_event(delivery)

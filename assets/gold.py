@@ -12,7 +12,8 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 from assets.facts import frame_columns
 from assets.settings import AUTOMATION, STAGE_OWNERS, TIER_HOURS, freshness_after
 from replenish.contracts.dbt_render import SOURCES_FILE, write_sources
-from replenish.contracts.reader import CONTRACT_FOLDER, read_contracts
+from replenish.contracts.reader import CONTRACT_FOLDER
+from replenish.contracts.versions import stored_contracts
 from replenish.stores.lake import DeltaLake
 from resources.gold import DBT_FOLDER, RESULTS_FILE, GoldResource, put_interpreter_on_path
 from resources.lake import LakeResource
@@ -68,7 +69,7 @@ def prepare_manifest() -> Path:
 
 
 def _manifest_in_date() -> Path:
-    sources = write_sources(read_contracts(), DBT_FOLDER / "models" / "staging" / SOURCES_FILE)
+    sources = write_sources(stored_contracts(), DBT_FOLDER / "models" / "staging" / SOURCES_FILE)
     inputs = [*CONTRACT_FOLDER.glob("*.odcs.yaml"), sources, *DBT_FOLDER.glob("*.yml")]
     for folder in ("models", "macros", "tests"):
         inputs += [path for path in (DBT_FOLDER / folder).rglob("*") if path.is_file()]

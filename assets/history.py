@@ -10,6 +10,7 @@ from assets.gate import Audit, StageResult, gate_specs, run_gated
 from assets.settings import contract_freshness, stage_settings
 from replenish.contracts.model import Contract
 from replenish.contracts.table_schema import pandera_schema, table_owners, table_tags
+from replenish.contracts.versions import stored_contracts
 from replenish.history.bronze import append_bronze
 from replenish.history.silver import update_silver
 from resources.deployment import DeploymentResource
@@ -27,7 +28,7 @@ def _settings(contract: Contract) -> dict[str, Any]:
     }
 
 
-def build_bronze(contract: Contract) -> dg.AssetsDefinition:
+def build_bronze(contract: Contract, stored: Contract) -> dg.AssetsDefinition:
     """The asset `bronze_<stream>`: accepted rows as received, appended once per journal record."""
     key = f"bronze_{contract.stream}"
 
@@ -35,7 +36,7 @@ def build_bronze(contract: Contract) -> dg.AssetsDefinition:
         name=key,
         deps=["event_log"],
         description=f"Accepted rows of `{contract.stream}` as received, append-only. {contract.description}",
-        metadata={"dagster/column_schema": contract_columns(contract, "bronze")},
+        metadata={"dagster/column_schema": contract_columns(stored, "bronze")},
         check_specs=gate_specs(key),
         pool=key,
         **_settings(contract),
@@ -46,12 +47,12 @@ def build_bronze(contract: Contract) -> dg.AssetsDefinition:
             commit = append_bronze(contract.stream, contract, journal.open(), deployment.layout, tables, audit)
             return table_result(tables, [commit], contract=f"{contract.stream}@{contract.version}")
 
-        yield from run_gated(key, lambda: pandera_schema(contract, "bronze"), work)
+        yield from run_gated(key, lambda: pandera_schema(stored, "bronze"), work)
 
     return bronze
 
 
-def build_silver(contract: Contract) -> dg.AssetsDefinition:
+def build_silver(contract: Contract, stored: Contract) -> dg.AssetsDefinition:
     """The asset `silver_<stream>`: every version of every fact, with the instant it became known."""
     key = f"silver_{contract.stream}"
 
@@ -59,7 +60,7 @@ def build_silver(contract: Contract) -> dg.AssetsDefinition:
         name=key,
         deps=[f"bronze_{contract.stream}"],
         description=f"Versions of every `{contract.stream}` fact: when it happened, when it was known, reversals.",
-        metadata={"dagster/column_schema": contract_columns(contract, "silver")},
+        metadata={"dagster/column_schema": contract_columns(stored, "silver")},
         check_specs=gate_specs(key),
         pool=key,
         **_settings(contract),
@@ -70,11 +71,12 @@ def build_silver(contract: Contract) -> dg.AssetsDefinition:
             update = update_silver(contract, deployment.dataset(), tables, audit)
             return table_result(tables, [update.commit], **counts_of(update))
 
-        yield from run_gated(key, lambda: pandera_schema(contract, "silver"), work)
+        yield from run_gated(key, lambda: pandera_schema(stored, "silver"), work)
 
     return silver
 
 
 def history_assets(contracts: dict[str, Contract]) -> list[dg.AssetsDefinition]:
-    """Bronze and silver of every contract."""
-    return [build(contract) for contract in contracts.values() for build in (build_bronze, build_silver)]
+    """Bronze and silver of every contract; tables are judged by what any recorded version of it let in."""
+    stored = {**contracts, **stored_contracts()}
+    return [build(c, stored[stream]) for stream, c in contracts.items() for build in (build_bronze, build_silver)]

@@ -9,6 +9,7 @@ from replenish.contracts.dataset_reader import read_dataset, with_assumptions
 from replenish.contracts.model import Contract
 from replenish.contracts.profile import ForecastProfile, read_profile
 from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
+from replenish.contracts.versions import live_contract_versions
 from replenish.control.policy import ReplenishmentPolicy, read_policy
 from replenish.stores.layout import RootLayout
 
@@ -64,6 +65,10 @@ class DeploymentResource(dg.ConfigurableResource):
     def contracts(self) -> dict[str, Contract]:
         """The contracts, by stream."""
         return read_contracts()
+
+    def versions(self) -> dict[str, dict[str, Contract]]:
+        """The live versions of each contract, by stream and number."""
+        return live_contract_versions()
 
     def profile(self) -> ForecastProfile:
         """The forecast profile the data set names."""

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from filecmp import cmp
+from functools import cached_property
 from pathlib import Path
 
 from replenish.contracts.dataset import Dataset
@@ -14,6 +15,7 @@ from replenish.contracts.dataset_reader import find_dataset, read_dataset, with_
 from replenish.contracts.dataset_writer import write_dataset
 from replenish.contracts.model import Contract
 from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
+from replenish.contracts.versions import live_contract_versions
 from replenish.errors import ContractError
 from replenish.stores.journal import Journal
 from replenish.stores.lake import DeltaLake
@@ -31,6 +33,11 @@ class Deployment:
     dataset: Dataset
     contracts: dict[str, Contract]
     lake: DeltaLake
+
+    @cached_property
+    def versions(self) -> dict[str, dict[str, Contract]]:
+        """The live versions of each contract, by stream and number."""
+        return live_contract_versions()
 
     @property
     def journal(self) -> Journal:

@@ -42,7 +42,7 @@ def ingest_files(
             progress=lambda name: shown.update(f"reading {name}"),
         )
         shown.update("settling single events")
-        settled = settle_events(dataset, contracts, journal, layout, now=now_utc())
+        settled = settle_events(dataset, contracts, journal, layout, now=now_utc(), versions=deployment.versions)
     console.print(file_table(report.files + settled.batches))
     console.print(feed_counts_table(journal))
     if settled.waiting:

@@ -182,10 +182,11 @@ def rederive_record(deployment: Deployment, seq: int) -> None:
     bodies = None if record.type == FILE_ACCEPTED else _bodies(record, deployment)
     try:
         made = rederive_parts(
-            record, deployment.dataset, deployment.contracts, journal, layout, into=scratch, bodies=bodies
-        )
+            record, deployment.dataset, deployment.contracts, journal, layout, into=scratch, bodies=bodies,
+            versions=deployment.versions,
+        )  # fmt: skip
         if not is_as_recorded(record, made):
-            changed = have_rules_changed(record, deployment.dataset, deployment.contracts)
+            changed = have_rules_changed(record, deployment.dataset, deployment.contracts, deployment.versions)
             why = "the feed or contract changed since" if changed else "other rows came out"
             raise BrokenPromise(f"parts cannot be made again: {why}", seq=seq, of=record.subject)
         for told, new in zip(parts_of(record), made, strict=True):

@@ -50,7 +50,7 @@ def run_to_silver(deployment: Deployment, *, now: datetime) -> tuple[IngestRepor
     contracts, lake, layout = deployment.contracts, deployment.lake, deployment.layout
     journal = deployment.journal
     report = ingest_folder(layout.drop, deployment.dataset, contracts, journal, layout, now=now)
-    settled = settle_events(deployment.dataset, contracts, journal, layout, now=now)
+    settled = settle_events(deployment.dataset, contracts, journal, layout, now=now, versions=deployment.versions)
     report = replace(report, files=report.files + settled.batches)
     updates = {}
     for stream, contract in contracts.items():

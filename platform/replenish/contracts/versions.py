@@ -20,6 +20,7 @@ from replenish.contracts.evolution import (
 )
 from replenish.contracts.model import Contract
 from replenish.contracts.reader import CONTRACT_FOLDER, read_contract, read_contracts
+from replenish.contracts.version_rules import stored_contract
 from replenish.digests import file_digest
 from replenish.errors import ContractError
 
@@ -70,6 +71,18 @@ def read_contract_versions(stream: str, folder: Path = CONTRACT_FOLDER) -> dict[
 def live_contract_versions(folder: Path = CONTRACT_FOLDER) -> dict[str, dict[str, Contract]]:
     """`read_contract_versions` of every stream; raises what it raises."""
     return {stream: read_contract_versions(stream, folder) for stream in read_contracts(folder)}
+
+
+def stored_contracts(folder: Path = CONTRACT_FOLDER) -> dict[str, Contract]:
+    """What the tables of each stream are judged by: the newest version, as wide as any that was ever recorded."""
+    verify_records(folder)
+    return {
+        stream: stored_contract(
+            newest,
+            (read_contract(p) for retired in (False, True) for p in _records(folder, stream, is_retired=retired)),
+        )
+        for stream, newest in read_contracts(folder).items()
+    }
 
 
 def verify_records(folder: Path = CONTRACT_FOLDER) -> None:

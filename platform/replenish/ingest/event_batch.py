@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
-from replenish.contracts.validate import compile_row_checks
+from replenish.contracts.validate import RowChecks, compile_row_checks
+from replenish.contracts.version_rules import OlderVersion
 from replenish.errors import BrokenPromise, EventFault, FileFault
 from replenish.ingest.accepted_parts import PartIndex
 from replenish.ingest.events.event_door import raw_text
@@ -32,26 +34,50 @@ MAX_FIELD_NAMES = 100
 """Unmapped field names counted by name; a source that makes up names would otherwise fill the record."""
 
 
-class EventBatch:
-    """Events of one feed: `take_in` reads and checks them, `judged` judges the sound ones against all facts."""
+@dataclass(frozen=True)
+class _Reading:
+    """One version's way from source fields to checked rows of the newest version."""
 
-    def __init__(self, mapping: FeedMapping, intake: Intake) -> None:
+    version: str
+    source: FeedMapping
+    facts: FeedMapping
+    checks: RowChecks
+
+
+class EventBatch:
+    """Events of one feed: `take_in` reads and checks them, `judged` judges the sound ones against all facts.
+
+    Args:
+        older: By `dataschema` the older versions that are live: their events are judged by their rules.
+    """
+
+    def __init__(self, mapping: FeedMapping, intake: Intake, older: Mapping[str, OlderVersion] | None = None) -> None:
         self.intake = intake
         self._mapping = mapping
         self._is_identity = is_identity_feed(mapping.feed, mapping.contract)
-        self._checks = compile_row_checks(mapping.contract)
+        self._newest = _Reading(mapping.contract.version, mapping, mapping, compile_row_checks(mapping.contract))
+        self._older = {schema: self._reading(version) for schema, version in (older or {}).items()}
         self._unmapped: Counter[str] = Counter()
 
+    def _reading(self, older: OlderVersion) -> _Reading:
+        feed = self._mapping.feed
+        if self._is_identity:
+            names = older.shape.names
+            feed = replace(feed, columns={name: rule for name, rule in feed.columns.items() if name in names})
+        source, facts = (replace(self._mapping, feed=feed, contract=each) for each in (older.shape, older.facts))
+        return _Reading(older.shape.version, source, facts, compile_row_checks(older.facts))
+
     def take_in(self, events: Sequence[EventBody]) -> None:
-        """Map and check the events; those that today's contract refuses become dead rows."""
+        """Map and check the events, each by its own version's rules where that is live, else by the newest."""
         contract = self._mapping.contract
         stream = iter(events)
         while chunk := list(islice(stream, CHUNK_EVENTS)):
             self.intake.offered += len(chunk)
             ids = pl.DataFrame({"row_nr": [e.seq for e in chunk], "delivery_id": [e.id for e in chunk]})
-            for gated in self._gated([_source_event(event) for event in chunk]):
+            for gated, version in self._by_version(chunk):
                 self.intake.bury(gated.dead)
                 sound = gated.sound.join(ids, on="row_nr", how="left", maintain_order="left")
+                sound = sound.with_columns(pl.lit(version).alias("contract_version"))
                 for bucket, rows in split_by_month(sound) if contract.is_keyed_by_date else [(WHOLE_STREAM, sound)]:
                     self.intake.sound.add(bucket, rows)
 
@@ -67,15 +93,25 @@ class EventBatch:
         """The most frequent fields that no rule reads, with the number of events that had them."""
         return dict(sorted(self._unmapped.most_common(MAX_FIELD_NAMES)))
 
-    def _gated(self, events: Sequence[SourceEvent]) -> Iterator[GatedChunk]:
-        source = source_frame(events, self._mapping, is_identity=self._is_identity)
+    def _by_version(self, events: Sequence[EventBody]) -> Iterator[tuple[GatedChunk, str]]:
+        groups: dict[str, list[SourceEvent]] = {}
+        for event in events:
+            schema = event.dataschema if event.dataschema in self._older else ""
+            groups.setdefault(schema, []).append(_source_event(event))
+        for schema, group in sorted(groups.items()):
+            reading = self._older.get(schema, self._newest)
+            for gated in self._gated(group, reading):
+                yield gated, reading.version
+
+    def _gated(self, events: Sequence[SourceEvent], reading: _Reading) -> Iterator[GatedChunk]:
+        source = source_frame(events, reading.source, is_identity=self._is_identity)
         try:
-            gated = gate_chunk(SourceChunk(source.frame, source.row_nrs), self._mapping, self._checks)
+            gated = gate_chunk(SourceChunk(source.frame, source.row_nrs), reading.facts, reading.checks)
         except FileFault as fault:
             # A fault that ends a file ends one event here; which one is found by asking each alone.
             if len(events) > 1:
                 for event in events:
-                    yield from self._gated([event])
+                    yield from self._gated([event], reading)
                 return
             gated = GatedChunk(
                 _no_rows(self._mapping), _dead([FaultyEvent(events[0].row_nr, _as_event_fault(fault))]), 1

@@ -11,6 +11,7 @@ import polars as pl
 
 from replenish.contracts.dataset import Dataset, Feed
 from replenish.contracts.model import Contract
+from replenish.contracts.version_rules import OlderVersion
 from replenish.digests import json_digest
 from replenish.errors import BrokenPromise
 from replenish.ingest.accepted_parts import AcceptedPart, PartIndex, days_mask, write_part
@@ -37,7 +38,8 @@ class JudgedRows:
 
     Args:
         contract: Of the stream.
-        labels: Envelope columns that are the same in all rows (`feed_id`, for a file `delivery_id`).
+        labels: Envelope columns that are the same in all rows (`feed_id`, for a file `delivery_id`). A row that has
+            `contract_version` was judged by that one.
         part_name: Start of the names of its parts.
         accepted: Folder that earlier parts are read from.
         into: Folder that new parts are written to; None = `accepted`.
@@ -76,7 +78,8 @@ class JudgedRows:
         days = days_mask(rows) if contract.is_keyed_by_date else ALL_DAYS
         earlier = index.earlier_rows(contract, bucket, days, self._accepted)
         facts = judge_facts(rows, earlier, contract, sets_conflicts_aside=self._sets_conflicts_aside)
-        accepted = facts.accepted.with_columns(pl.lit(text).alias(name) for name, text in self._labels.items())
+        labels = (pl.lit(text).alias(name) for name, text in self._labels.items() if name not in rows.columns)
+        accepted = facts.accepted.with_columns(labels)
         self._counts["accepted"] += accepted.height
         self._counts["duplicate"] += facts.n_duplicates
         for flag in ("correction", "retraction", "cancellation"):
@@ -130,9 +133,12 @@ def feed_rules(feed: Feed) -> dict[str, object]:
     return {name: repr(value) for name, value in asdict(feed).items()}
 
 
-def rules_digest(feed: Feed, contract: Contract, dataset: Dataset) -> str:
+def rules_digest(
+    feed: Feed, contract: Contract, dataset: Dataset, older: Mapping[str, OlderVersion] | None = None
+) -> str:
     """Of everything that a row is judged by; where it is another one now, parts made again may differ."""
-    return json_digest([feed_rules(feed), repr(contract), dataset.zone, dataset.cutoff.isoformat()])
+    rules = [feed_rules(feed), repr(contract), dataset.zone, dataset.cutoff.isoformat()]
+    return json_digest([*rules, *(repr(version) for _, version in sorted((older or {}).items()))])
 
 
 def part_name_of(delivery: str, feed_id: str) -> str:

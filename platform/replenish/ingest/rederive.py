@@ -11,6 +11,7 @@ from pathlib import Path
 
 from replenish.contracts.dataset import Dataset, Feed
 from replenish.contracts.model import Contract
+from replenish.contracts.version_rules import OlderVersion, older_versions
 from replenish.digests import file_digest
 from replenish.errors import ContractError, DigestMismatch
 from replenish.ingest.accepted_parts import AcceptedPart, PartIndex, clear_folder, parts_of
@@ -36,6 +37,7 @@ def rederive_parts(
     into: Path | None = None,
     index: PartIndex | None = None,
     bodies: Iterable[EventBody] | None = None,
+    versions: Mapping[str, Mapping[str, Contract]] | None = None,
 ) -> list[AcceptedPart]:
     """Write the parts of one record anew and return them, in the record's order; nothing is journalled.
 
@@ -46,6 +48,7 @@ def rederive_parts(
         into: Folder to write to, in place of `layout.accepted`.
         index: Index of exactly the parts before the record, where the caller keeps one going.
         bodies: The events of a settled batch, where the journal no longer has their bodies.
+        versions: By stream the live versions of its contract, as for `settle_events`.
 
     Raises:
         DigestMismatch: The archived file is gone or is not what was archived.
@@ -66,7 +69,7 @@ def rederive_parts(
             rows = file_rows(record, contract, layout.accepted, into)
             rows.judge(intake, index)
         else:
-            batch = EventBatch(mapping, intake)
+            batch = EventBatch(mapping, intake, _older(contract, versions))
             batch.take_in(list(_bodies(record, journal) if bodies is None else bodies))
             rows = batch.judged(record, index, layout.accepted, into)
         rows.as_json(intake, record.id)
@@ -85,10 +88,17 @@ def archived_file(record: JournalRecord, layout: RootLayout) -> Path:
     return path
 
 
-def have_rules_changed(record: JournalRecord, dataset: Dataset, contracts: Mapping[str, Contract]) -> bool:
+def have_rules_changed(
+    record: JournalRecord,
+    dataset: Dataset,
+    contracts: Mapping[str, Contract],
+    versions: Mapping[str, Mapping[str, Contract]] | None = None,
+) -> bool:
     """Whether rows are judged by other rules now; False where an old record does not say by which it was."""
     feed, contract = _rules_of(record, dataset, contracts)
-    return record.data.get("rules", rules_digest(feed, contract, dataset)) != rules_digest(feed, contract, dataset)
+    older = _older(contract, versions) if record.type == EVENTS_SETTLED else {}
+    today = rules_digest(feed, contract, dataset, older)
+    return bool(record.data.get("rules", today) != today)
 
 
 def is_as_recorded(record: JournalRecord, parts: list[AcceptedPart]) -> bool:
@@ -109,6 +119,10 @@ def _rules_of(record: JournalRecord, dataset: Dataset, contracts: Mapping[str, C
         feed_id = record.subject if record.type == EVENTS_SETTLED else record.source
         raise ContractError("the data set no longer has the feed that this record came through", feed=feed_id)
     return feed, contracts[feed.stream]
+
+
+def _older(contract: Contract, versions: Mapping[str, Mapping[str, Contract]] | None) -> dict[str, OlderVersion]:
+    return older_versions(contract, (versions or {}).get(contract.stream, {}))
 
 
 def _bodies(record: JournalRecord, journal: JournalReader) -> Iterable[EventBody]:

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from replenish.contracts.dataset import Dataset, Feed
 from replenish.contracts.model import Contract
+from replenish.contracts.version_rules import older_versions
 from replenish.errors import WriteConflict
 from replenish.ingest.accepted_parts import PartIndex, clear_folder
 from replenish.ingest.door import INGEST_LOCK, LOCK_WAIT_SECONDS, MAX_ATTEMPTS, file_intake
@@ -56,12 +57,14 @@ def settle_events(
     layout: RootLayout,
     *,
     now: datetime,
+    versions: Mapping[str, Mapping[str, Contract]] | None = None,
     max_events: int = MAX_EVENTS,
 ) -> SettleReport:
     """Judge every event that was journalled and not settled yet; a second call does nothing.
 
     Args:
         now: The instant of the records, with an offset. Rows keep the arrival of their own event.
+        versions: By stream the live versions of its contract: what was accepted under one is judged by it.
         max_events: Events taken at a time.
 
     Raises:
@@ -69,7 +72,7 @@ def settle_events(
         WriteConflict: Other writers added accepted rows five times in a row.
     """
     with hold(layout.locks / INGEST_LOCK, "settle events", wait_seconds=LOCK_WAIT_SECONDS):
-        settling = _Settling(dataset, contracts, journal, layout, now)
+        settling = _Settling(dataset, contracts, versions or {}, journal, layout, now)
         batches = tuple(settling.run(max_events))
         return SettleReport(batches, tuple(sorted(settling.unknown_feeds)))
 
@@ -102,11 +105,12 @@ class _Settling:
         self,
         dataset: Dataset,
         contracts: Mapping[str, Contract],
+        versions: Mapping[str, Mapping[str, Contract]],
         journal: Journal,
         layout: RootLayout,
         now: datetime,
     ) -> None:
-        self._dataset, self._contracts = dataset, contracts
+        self._dataset, self._contracts, self._versions = dataset, contracts, versions
         self._journal, self._layout, self._now = journal, layout, now
         # Rows of files that were refused come again as events of the file's feed.
         self._feeds = event_feeds(with_all_feeds_open(dataset), contracts)
@@ -151,9 +155,10 @@ class _Settling:
             {"feed": feed.feed_id, "from_seq": from_seq, "to_seq": to_seq, "through_seq": through_seq},
         )
         try:
-            batch = EventBatch(mapping, file_intake(scratch))
+            older = older_versions(contract, self._versions.get(feed.stream, {}))
+            batch = EventBatch(mapping, file_intake(scratch), older)
             batch.take_in(events)
-            return self._append(record, batch, rules_digest(feed, contract, self._dataset))
+            return self._append(record, batch, rules_digest(feed, contract, self._dataset, older))
         finally:
             clear_folder(scratch)
 
