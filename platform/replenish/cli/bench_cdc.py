@@ -1,9 +1,10 @@
-"""The CDC benchmark: changes per second through the whole door, against a bare loop of peek and decode.
+"""The CDC benchmark: changes per second through the whole door, against bare loops of peek and decode.
 
-Both loops read equal changes from the same server, batch for batch, and move the slot on. The bare loop decodes every
-change into an event with id and JSON body, and keeps nothing. The door does beside that what it is for: contract, hash
-chain, a durable commit. Rounds alternate, so that a busy machine slows both. `protocol_changes_per_s` is a third loop,
-for the record: messages are decoded and nothing is made of them.
+All loops read equal changes from the same server, peek by peek with the same settings, and move the slot on. The bare
+loops keep nothing: `messages` decodes every protocol message, `rows` also makes a row of named values of every change.
+The door does beside that what it is for: contract, hash chain, a durable commit. Loops take turns, in another order
+each round, so that a busy machine slows all; the first round warms up and does not count. The server works on the same
+cores: its processor time is told.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from replenish.cli.deployment import now_utc
 from replenish.cli.follow import tune_process
-from replenish.cli.postgres_server import running_postgres
+from replenish.cli.postgres_server import running_postgres, server_cpu_seconds
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.doors import PostgresSettings
 from replenish.contracts.reader import read_contracts
 from replenish.errors import BrokenPromise
-from replenish.ingest.cdc.change_reader import ChangeReader
 from replenish.ingest.cdc.follower import FETCH_ROWS, PEEK_CHANGES, PostgresFollower
-from replenish.ingest.cdc.journalling import PIECE_EVENTS
-from replenish.ingest.cdc.pgoutput import Commit, PgoutputDecoder, RowChange
+from replenish.ingest.cdc.pgoutput import Cell, Commit, PgoutputDecoder, RowChange
 from replenish.ingest.cdc.slot import PEEK, advance, connect
 from replenish.ingest.cdc.source_tables import bind_tables
 from replenish.ingest.events.event_door import EventDoor
@@ -36,6 +36,7 @@ from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal import Journal
 
 ROWS_PER_TRANSACTION = 100
+N_COLUMNS = 7
 _TABLE = """
 create table sales (
     shop text not null, sold_at timestamptz not null, receipt text not null, article text not null,
@@ -69,13 +70,13 @@ _SETTINGS = PostgresSettings("bench", "BENCH_DSN", "full", "bench", {"public.sal
 
 
 def run_cdc_bench(n_changes: int = 100_000, rounds: int = 3) -> dict[str, object]:
-    """Measure both loops on `n_changes` inserts a round; medians of the rounds.
+    """Measure the loops on `n_changes` inserts a round; medians of the rounds.
 
     Returns:
-        Named figures: changes per second of the bare loop and of the door, and their ratio (1 = as fast).
+        Named figures: changes per second of each loop, ratios of the door to the bare ones (1 = as fast; the median of
+        the rounds' ratios), and microseconds of processor time a change took here and in the server.
     """
-    read_with = {"protocol": _decode_messages, "bare": _decode_events}
-    rates: dict[str, list[float]] = {"protocol": [], "bare": [], "door": []}
+    timings: dict[str, list[_Timing]] = {"messages": [], "rows": [], "door": []}
     tune_process()
     with (
         running_postgres() as dsn,
@@ -83,31 +84,53 @@ def run_cdc_bench(n_changes: int = 100_000, rounds: int = 3) -> dict[str, object
         connect(dsn) as session,
         _FullDoor(dsn, Path(scratch)) as door,
     ):
-        for slot in read_with:
+        bare = {"messages": _decode_messages, "rows": _decode_rows}
+        for slot in bare:
             session.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
-        for number in range(rounds):
+        loops: dict[str, Callable[[], int]] = {
+            slot: partial(_bare_loop, session, slot, decode) for slot, decode in bare.items()
+        }
+        loops["door"] = door.read_all
+        for number in range(rounds + 1):
             _write_changes(session, number * n_changes, n_changes)
-            for slot, decode in read_with.items():
-                spent = _seconds(partial(_bare_loop, session, slot, partial(decode, door)), n_changes)
-                rates[slot].append(n_changes / spent)
-            rates["door"].append(n_changes / _seconds(door.read_all, n_changes))
-    ratios = [full / bare for full, bare in zip(rates["door"], rates["bare"], strict=True)]
+            for turn in range(len(loops)):
+                name = list(loops)[(number + turn) % len(loops)]
+                timing = _timing(loops[name], n_changes, session)
+                timings[name] += [timing] if number else []
     return {
         "changes": n_changes,
         "rounds": rounds,
         "rows_per_transaction": ROWS_PER_TRANSACTION,
-        **{f"{name}_changes_per_s": statistics.median(values) for name, values in rates.items()},
-        "door_to_bare_ratio": statistics.median(ratios),
+        **{f"{name}_changes_per_s": n_changes / _median(of, "seconds") for name, of in timings.items()},
+        **{f"{name}_client_us": _median(of, "client_seconds") / n_changes * 1e6 for name, of in timings.items()},
+        **{f"{name}_server_us": _median(of, "server_seconds") / n_changes * 1e6 for name, of in timings.items()},
+        **{f"door_to_{name}_ratio": _median_ratio(timings[name], timings["door"]) for name in bare},
     }
 
 
-def _seconds(read_all: Callable[[], int], n_changes: int) -> float:
-    started = time.monotonic()
+class _Timing(NamedTuple):
+    seconds: float
+    client_seconds: float
+    """Processor time of this process, all threads."""
+    server_seconds: float
+    """Likewise of the server."""
+
+
+def _median(timings: list[_Timing], field: str) -> float:
+    return statistics.median(getattr(timing, field) for timing in timings)
+
+
+def _median_ratio(bare: list[_Timing], door: list[_Timing]) -> float:
+    return statistics.median(one.seconds / other.seconds for one, other in zip(bare, door, strict=True))
+
+
+def _timing(read_all: Callable[[], int], n_changes: int, session: psycopg.Connection) -> _Timing:
+    server, client, started = server_cpu_seconds(session), time.process_time(), time.monotonic()
     n_read = read_all()
-    spent = time.monotonic() - started
+    seconds, client = time.monotonic() - started, time.process_time() - client
     if n_read != n_changes:
         raise BrokenPromise("a loop did not read every change once", read=n_read, written=n_changes)
-    return spent
+    return _Timing(seconds, client, server_cpu_seconds(session) - server)
 
 
 def _write_changes(session: psycopg.Connection, first: int, count: int) -> None:
@@ -130,24 +153,31 @@ def _bare_loop(session: psycopg.Connection, slot: str, decode: Callable[[Iterabl
         advance(session, slot, end_lsn, time.sleep)
 
 
-def _decode_events(door: _FullDoor, messages: Iterable[bytes]) -> tuple[int, int]:
-    """Changes as events; how many, and the end of the last transaction."""
-    reader = door.reader()
-    for data in messages:
-        reader.take(data)
-        if reader.is_between_transactions and len(reader.events) >= PIECE_EVENTS:
-            reader.drain()
-    return reader.n_changes, reader.end_lsn or 0
-
-
-def _decode_messages(door: _FullDoor, messages: Iterable[bytes]) -> tuple[int, int]:
+def _decode_messages(messages: Iterable[bytes]) -> tuple[int, int]:
+    """How many changes, and the end of the last transaction."""
     decoder, n_changes, end_lsn = PgoutputDecoder(), 0, 0
     for data in messages:
         message = decoder.decode(data)
-        if isinstance(message, Commit):
-            end_lsn = message.end_lsn
-        elif isinstance(message, RowChange):
+        if isinstance(message, RowChange):
             n_changes += 1
+        elif isinstance(message, Commit):
+            end_lsn = message.end_lsn
+    return n_changes, end_lsn
+
+
+def _decode_rows(messages: Iterable[bytes]) -> tuple[int, int]:
+    """As `_decode_messages`, every new row by the names of its columns."""
+    decoder, n_changes, end_lsn = PgoutputDecoder(), 0, 0
+    row: dict[str, Cell] = {}
+    for data in messages:
+        message = decoder.decode(data)
+        if isinstance(message, RowChange):
+            row = dict(zip(message.relation.columns, message.new or (), strict=True))
+            n_changes += 1
+        elif isinstance(message, Commit):
+            end_lsn = message.end_lsn
+    if n_changes and len(row) != N_COLUMNS:
+        raise BrokenPromise("rows were not decoded as a whole", columns=len(row))
     return n_changes, end_lsn
 
 
@@ -175,9 +205,6 @@ class _FullDoor:
         self._follower.close()
         self._writer.close()
         self._journal.close()
-
-    def reader(self) -> ChangeReader:
-        return ChangeReader("postgres:bench", self._tables, self._door, self._journal.records, lambda: None)
 
     def read_all(self) -> int:
         n_changes = 0

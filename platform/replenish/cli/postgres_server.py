@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from replenish.errors import NotApplicable
 
 DEBIAN_FOLDER = Path("/usr/lib/postgresql")
@@ -80,6 +82,24 @@ def running_postgres(**settings: str) -> Iterator[str]:
             _stop(data)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def server_cpu_seconds(session: psycopg.Connection) -> float:
+    """Processor time that a server on this machine has taken so far, its sessions' processes included.
+
+    Linux only; 0 where its processes cannot be seen.
+    """
+    row = session.execute("select pg_read_file('postmaster.pid')").fetchone()
+    postmaster = "" if row is None else str(row[0]).split()[0]
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[1] == postmaster:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _run_as(folder: Path) -> list[str]:

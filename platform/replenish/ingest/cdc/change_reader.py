@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,10 +31,25 @@ MAX_REMEMBERED_ROWS = 1_000_000
 """Rows of one table kept to fill in values that were not sent; larger tables need REPLICA IDENTITY FULL."""
 
 
-class ChangeReader:
-    """Reads one pass of the change stream, from the slot's position on.
+class OrderNeeded(Exception):
+    """A change is about rows as they were, and not all that went before was read here."""
 
-    `events` and `dead` are complete up to `end_lsn` whenever `is_between_transactions`.
+
+class ReadState(NamedTuple):
+    """Where reading stands; to go back to."""
+
+    begin: Begin
+    nr: int
+    end_lsn: int | None
+    n_changes: int
+    n_dead: int
+
+
+class ChangeReader:
+    """Reads one pass of the change stream change by change, from the slot's position on.
+
+    It is given blocks: whole transactions, or long pieces of a very long one. Of the versions of a row within a block
+    and a transaction only the last becomes an event.
     """
 
     def __init__(
@@ -42,10 +58,11 @@ class ChangeReader:
         tables: Mapping[str, BoundTable],
         door: EventDoor,
         read_log: ReadLog,
-        journal_now: Callable[[], None],
+        journal_now: Callable[[list[RowEvent]], None],
     ) -> None:
-        """`journal_now` makes durable what was read so far; asked for before the log is searched."""
-        self._source, self._tables, self._door = source, tables, door
+        """`journal_now` makes these events durable, and all that went before; asked before the log is searched."""
+        self.source = source
+        self._tables, self._door = tables, door
         self._read_log, self._journal_now = read_log, journal_now
         self._decoder = PgoutputDecoder()
         self._shapes: dict[int, TableShape | None] = {}
@@ -54,32 +71,67 @@ class ChangeReader:
         self._places: dict[tuple[str, Any], tuple[int, bool]] = {}
         self._begin = Begin(0, POSTGRES_EPOCH)
         self._lsn, self._time, self._nr = "0/0", "", 0
-        self.events: list[RowEvent | None] = []
-        self.dead: list[EventEntry] = []
+        self._events: list[RowEvent | None] = []
+        self._open_from = 0
+        self._dead: list[EventEntry] = []
+        self._sees_all = True
         self.end_lsn: int | None = None
-        self.is_between_transactions = True
+        """Behind the last transaction that was read as a whole."""
         self.n_changes = 0
-        self._open_from, self._n_drained = 0, 0
 
-    def take(self, data: bytes) -> None:
-        """Read one message.
+    @property
+    def remembers_rows(self) -> bool:
+        """Whether it keeps rows of a table in mind: then it has to see every change."""
+        return bool(self._remembered)
+
+    @property
+    def state(self) -> ReadState:
+        """Where reading stands."""
+        return ReadState(self._begin, self._nr, self.end_lsn, self.n_changes, len(self._dead))
+
+    def go_to(self, state: ReadState) -> None:
+        """Stand somewhere else: forward, where others read the changes between, or back to read them again."""
+        self._events.clear()
+        self._start_transaction(state.begin)
+        self._nr, self.end_lsn, self.n_changes = state.nr, state.end_lsn, state.n_changes
+        del self._dead[state.n_dead :]
+
+    def shape_of(self, oid: int) -> TableShape | None:
+        """The table of a relation; None where nobody follows it."""
+        return self._shapes.get(oid)
+
+    def read(self, messages: Iterable[bytes], *, sees_all: bool = True) -> list[RowEvent]:
+        """Events of a block, or of whole transactions of it, in order.
+
+        Args:
+            messages: Of the protocol.
+            sees_all: Whether no change since the last call, or in between, is read by somebody else.
 
         Raises:
-            SourceFault: It breaks the protocol.
+            SourceFault: A message breaks the protocol.
+            OrderNeeded: It has to see all; go back to the state before and read the whole block.
         """
+        self._sees_all, self._open_from = sees_all, 0
+        self._places.clear()
+        for data in messages:
+            self._take(data)
+        events = [event for event in self._events if event is not None]
+        self._events.clear()
+        return events
+
+    def take_dead(self) -> list[EventEntry]:
+        """What could not become an event since the last call."""
+        dead, self._dead = self._dead, []
+        return dead
+
+    def _take(self, data: bytes) -> None:
         message = self._decoder.decode(data)
         if isinstance(message, RowChange):
             self._change(message)
         elif isinstance(message, Begin):
-            self._begin = message
-            self._lsn, self._time, self._nr = lsn_text(message.commit_lsn), message.commit_time.isoformat(), 0
-            self._told.clear()
-            self._places.clear()
-            self._open_from = len(self.events)
-            self.is_between_transactions = False
+            self._start_transaction(message)
         elif isinstance(message, Commit):
             self.end_lsn = message.end_lsn
-            self.is_between_transactions = True
         elif isinstance(message, Relation):
             bound = self._tables.get(message.name)
             self._shapes[message.oid] = None if bound is None else TableShape(bound, message)
@@ -87,15 +139,12 @@ class ChangeReader:
             for relation in message.relations:
                 self._truncate(relation)
 
-    def drain(self) -> tuple[list[RowEvent], list[EventEntry]]:
-        """What was read of complete transactions and not drained before, in order."""
-        whole = len(self.events) if self.is_between_transactions else self._open_from
-        events = [event for event in self.events[:whole] if event is not None]
-        del self.events[:whole]
-        self._n_drained += whole
-        self._open_from = 0
-        dead, self.dead = self.dead, []
-        return events, dead
+    def _start_transaction(self, begin: Begin) -> None:
+        self._begin = begin
+        self._lsn, self._time, self._nr = lsn_text(begin.commit_lsn), begin.commit_time.isoformat(), 0
+        self._open_from = len(self._events)
+        self._told.clear()
+        self._places.clear()
 
     def _change(self, change: RowChange) -> None:
         self.n_changes += 1
@@ -171,12 +220,12 @@ class ChangeReader:
             named = (bound.table, key)
             if named in places:
                 place, is_new = places[named]
-                self.events[place - self._n_drained] = None
+                self._events[place] = None
                 if is_new and op == "delete":
                     del places[named]
                     return
-            places[named] = (self._n_drained + len(self.events), is_new)
-        self.events.append(row_event(self._source, event_id, op, shape, body, cells))
+            places[named] = (len(self._events), is_new)
+        self._events.append(row_event(self.source, event_id, op, shape, body, cells))
 
     def _filled(self, shape: TableShape, new: list[Cell]) -> list[Cell]:
         """The row with the last known values in place of those that were not sent."""
@@ -189,9 +238,13 @@ class ChangeReader:
     def _known(self, bound: BoundTable, nr: int) -> KnownRows:
         known = self._remembered.get(bound.table)
         if known is None:
-            self._journal_now()
-            known = known_rows(self._read_log, self._source, bound, (self._begin.commit_lsn, nr))
-            for event in self.events:
+            if not self._sees_all:
+                raise OrderNeeded
+            # What is refused is not known: so whole transactions are judged first, and only the open one is not.
+            self._journal_now([event for event in self._events[: self._open_from] if event is not None])
+            self._events[: self._open_from] = repeat(None, self._open_from)
+            known = known_rows(self._read_log, self.source, bound, (self._begin.commit_lsn, nr))
+            for event in self._events:
                 # The open transaction's own events are not in the log yet.
                 if event is not None and event.shape.bound is bound:
                     _take_offered(known, bound, event.entry)
@@ -218,7 +271,7 @@ class ChangeReader:
         self._letter(event_id, shape.bound.feed.feed_id, "schema_drift", _raw(change), rule)
 
     def _letter(self, event_id: str, feed_id: str, reason: str, raw: bytes, rule: str) -> None:
-        self.dead.append(self._door.dead(self._source, event_id, feed_id, raw, reason, None, rule, event_id))
+        self._dead.append(self._door.dead(self.source, event_id, feed_id, raw, reason, None, rule, event_id))
 
 
 def _take_offered(known: KnownRows, bound: BoundTable, entry: EventEntry) -> None:

@@ -16,10 +16,12 @@ from psycopg import sql
 
 from replenish.contracts.doors import PostgresSettings
 from replenish.errors import SourceFault
+from replenish.ingest.cdc.block_reader import BlockCutter, BlockReader
 from replenish.ingest.cdc.change_reader import ChangeReader
-from replenish.ingest.cdc.journalling import PIECE_EVENTS, Journalling
+from replenish.ingest.cdc.journalling import Journalling
 from replenish.ingest.cdc.known_rows import ReadLog
 from replenish.ingest.cdc.pgoutput import lsn_number
+from replenish.ingest.cdc.row_events import RowBatch, RowEvent, batch_of
 from replenish.ingest.cdc.slot import PEEK, advance, connect, slot_state, source_faults
 from replenish.ingest.cdc.snapshot import take_snapshot
 from replenish.ingest.cdc.source_checks import check_source
@@ -27,6 +29,7 @@ from replenish.ingest.cdc.source_tables import BoundTable
 from replenish.ingest.events.event_door import EventDoor
 from replenish.stores.failpoints import failpoint
 from replenish.stores.group_commit import GroupCommit
+from replenish.stores.journal_entry import EventEntry
 
 PEEK_CHANGES = 50_000
 """Changes asked for at a time; a transaction is never split, so the last one may bring more. Each peek reads the
@@ -143,21 +146,21 @@ class PostgresFollower:
             self._move(connection, horizon)
         return BatchReport(reader.n_changes, journalling.outcomes)
 
-    def _read(self, connection: psycopg.Connection, journalling: Journalling) -> ChangeReader:
-        def journal_now() -> None:
-            _journal_read(reader, journalling)
+    def _read(self, connection: psycopg.Connection, journalling: Journalling) -> BlockReader:
+        def journal_now(events: list[RowEvent]) -> None:
+            _journal_block(batch_of(events), [], journalling)
             journalling.wait()
 
-        reader = ChangeReader(self.source, self._tables, self._door, self._read_log, journal_now)
+        changes = ChangeReader(self.source, self._tables, self._door, self._read_log, journal_now)
+        reader, cutter = BlockReader(changes), BlockCutter()
         publication = sql.Identifier(self._settings.publication).as_string(connection)
         with connection.transaction(), connection.cursor("replenish_changes", binary=True) as cursor:
-            cursor.itersize = FETCH_ROWS
             cursor.execute(PEEK, (self._settings.slot, PEEK_CHANGES, publication))
-            for (data,) in cursor:
-                reader.take(data)
-                if reader.is_between_transactions and len(reader.events) >= PIECE_EVENTS:
-                    _journal_read(reader, journalling)
-        _journal_read(reader, journalling)
+            while rows := cursor.fetchmany(FETCH_ROWS):
+                for block in cutter.cut([data for (data,) in rows]):
+                    _journal_block(*reader.read(block), journalling)
+            for block in cutter.cut([], is_last=True):
+                _journal_block(*reader.read(block), journalling)
         return reader
 
     def _move(self, connection: psycopg.Connection, lsn: int) -> None:
@@ -187,8 +190,7 @@ class PostgresFollower:
         return Journalling(self._door, self._group, self._clock, self._pause)
 
 
-def _journal_read(reader: ChangeReader, journalling: Journalling) -> None:
-    events, dead = reader.drain()
-    if events or dead:
+def _journal_block(batch: RowBatch, dead: list[EventEntry], journalling: Journalling) -> None:
+    if batch.entries or dead:
         failpoint("cdc.decoded")
-        journalling.send(events, dead)
+        journalling.send(batch, dead)

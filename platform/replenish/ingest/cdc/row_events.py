@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -28,47 +29,80 @@ class RowEvent(NamedTuple):
     cells: list[Cell] | None
 
 
+class RowColumns(NamedTuple):
+    """Rows of one shape as columns of text (those its feed reads), and their places in the batch."""
+
+    shape: TableShape
+    frame: pl.DataFrame
+    places: pl.Series
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Entries in order, still to be judged: by columns, by the cells of an event, or (the others) by their bodies."""
+
+    entries: list[EventEntry]
+    columns: list[RowColumns] = field(default_factory=list)
+    events: dict[int, RowEvent] = field(default_factory=dict)
+    """By place in the batch, those that have cells."""
+    by_body: list[int] = field(default_factory=list)
+
+
+def batch_of(events: Sequence[RowEvent]) -> RowBatch:
+    """Single events as a batch."""
+    with_cells = {nr: event for nr, event in enumerate(events) if event.cells is not None}
+    by_body = [nr for nr, event in enumerate(events) if event.cells is None]
+    return RowBatch([event.entry for event in events], [], with_cells, by_body)
+
+
 def row_event(
     source: str, event_id: str, op: EventOperation, shape: TableShape, body: bytes, cells: list[Cell] | None
 ) -> RowEvent:
     """A row as an event of its feed."""
     bound = shape.bound
     kind = EVENT_UPSERT if op == "upsert" else EVENT_DELETE
-    # An escape may stand for a control character, which events must not hold: the door's own reading finds out.
-    if b"\\" in body or b"\x7f" in body or len(body) > MAX_PLAIN_BODY_BYTES:
-        cells = None
-    return RowEvent(EventEntry(source, event_id, kind, bound.feed.feed_id, bound.dataschema, body), shape, cells)
+    entry = EventEntry(source, event_id, kind, bound.feed.feed_id, bound.dataschema, body)
+    return RowEvent(entry, shape, None if is_read_again(body) else cells)
 
 
-def judge_rows(events: Sequence[RowEvent], door: EventDoor, now: datetime) -> list[EventEntry]:
+def is_read_again(body: bytes) -> bool:
+    """Whether the door's own reading has to find out if this is a sound event.
+
+    An escape may stand for a control character, which events must not hold.
+    """
+    return b"\\" in body or b"\x7f" in body or len(body) > MAX_PLAIN_BODY_BYTES
+
+
+def judge_rows(batch: RowBatch, door: EventDoor, now: datetime) -> list[EventEntry]:
     """The entries in their order, refused ones as dead letters; the same as `EventDoor.judge` finds, only sooner."""
-    entries = [event.entry for event in events]
-    slow: list[int] = []
-    by_shape: dict[TableShape, list[int]] = {}
-    for nr, event in enumerate(events):
-        if event.cells is None:
-            slow.append(nr)
-        else:
-            by_shape.setdefault(event.shape, []).append(nr)
-    for shape, places in by_shape.items():
-        rows = [cells for nr in places if (cells := events[nr].cells) is not None]
+    entries, slow = list(batch.entries), list(batch.by_body)
+    for shape, frame, places in [*batch.columns, *_columns_of(batch.events)]:
         try:
-            faults = shape.bound.judge.faults_of_frame(_frame(shape, rows, now), pl.Series("row_nr", places), now)
+            # What is refused is judged again as any event is: one place words the letters.
+            slow += shape.bound.judge.faults_of_frame(_offered_frame(frame, now), places, now)
         except FileFault:
-            slow += places
-            continue
-        # What is refused is judged again as any event is: one place words the letters.
-        slow += faults
+            slow += places.to_list()
     slow.sort()
     for nr, entry in zip(slow, door.judge([_offered(entries[nr]) for nr in slow]), strict=True):
         entries[nr] = entry
     return entries
 
 
-def _frame(shape: TableShape, rows: list[list[Cell]], now: datetime) -> pl.DataFrame:
-    columns = dict(zip((*shape.relation.columns, *RESERVED), zip(*rows, strict=True), strict=True))
-    wanted = [name for name in (*shape.bound.needed, *shape.bound.reserved) if name in columns]
-    return pl.DataFrame([pl.Series(name, columns[name], dtype=pl.String()) for name in wanted]).with_columns(
+def _columns_of(events: dict[int, RowEvent]) -> list[RowColumns]:
+    by_shape: dict[TableShape, list[int]] = {}
+    for nr, event in events.items():
+        by_shape.setdefault(event.shape, []).append(nr)
+    found = []
+    for shape, places in by_shape.items():
+        rows = [cells for nr in places if (cells := events[nr].cells) is not None]
+        columns = dict(zip((*shape.relation.columns, *RESERVED), zip(*rows, strict=True), strict=True))
+        frame = pl.DataFrame([pl.Series(name, columns[name], dtype=pl.String()) for name in shape.read_columns])
+        found.append(RowColumns(shape, frame, pl.Series("row_nr", places, dtype=pl.Int64())))
+    return found
+
+
+def _offered_frame(frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    return frame.with_columns(
         pl.lit(now, pl.Datetime("us", "UTC")).alias(RECEIVED_AT),
         pl.lit(False).alias(IS_DELETE),
         pl.lit(None, pl.String()).alias(UNMAPPED_JSON),

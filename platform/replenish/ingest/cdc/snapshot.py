@@ -17,16 +17,18 @@ from psycopg import sql
 
 from replenish.contracts.doors import PostgresSettings
 from replenish.errors import SourceFault
-from replenish.ingest.cdc.journalling import PIECE_EVENTS, Journalling
+from replenish.ingest.cdc.journalling import Journalling
 from replenish.ingest.cdc.known_rows import KnownRows, ReadLog, known_rows
 from replenish.ingest.cdc.pgoutput import Cell, Relation, lsn_number
-from replenish.ingest.cdc.row_events import RowEvent, row_event
+from replenish.ingest.cdc.row_events import RowEvent, batch_of, row_event
 from replenish.ingest.cdc.slot import connect
 from replenish.ingest.cdc.source_checks import PublishedTable
 from replenish.ingest.cdc.source_tables import BoundTable, TableShape, key_digest, removed_body
 from replenish.stores.failpoints import failpoint
 
 MAX_SLOT_NAME = 63
+PIECE_ROWS = 10_000
+"""Judged together, and durable before the next are read."""
 
 
 def take_snapshot(
@@ -102,7 +104,7 @@ class _TableReading:
             known.take(self._shape.key_of(row), None)
             body = self._shape.body(row, self._told.suffix)
             piece.append(self._event(key_digest(row), "upsert", body, row + self._told.values))
-            if len(piece) == PIECE_EVENTS:
+            if len(piece) == PIECE_ROWS:
                 _journal_piece(piece, journalling)
                 piece = []
         gone = [
@@ -136,6 +138,6 @@ class _TableReading:
 
 
 def _journal_piece(piece: list[RowEvent], journalling: Journalling) -> None:
-    journalling.send(piece)
+    journalling.send(batch_of(piece))
     journalling.wait()
     failpoint("cdc.snapshot_batch")

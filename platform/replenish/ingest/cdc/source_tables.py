@@ -121,6 +121,9 @@ class TableShape:
         self.missing = tuple(name for name in (*bound.needed, *key) if name not in relation.columns)
         self.unidentified = tuple(name for name in key if name not in relation.identity_columns)
         """Columns of the fact key that an update or delete does not tell the old value of."""
+        known = (*relation.columns, *bound.reserved)
+        self.read_columns = tuple(name for name in (*bound.needed, *sorted(bound.reserved)) if name in known)
+        """What the feed reads of a row and of what is told beside it."""
         places = [relation.columns.index(name) for name in key if name in relation.columns]
         self.key_of: Callable[[Sequence[Cell]], Any] = _key_reader(places)
 
