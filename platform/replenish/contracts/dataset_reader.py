@@ -88,7 +88,7 @@ def find_dataset(data: Path, feed: Path | None = None, folder: Path = FEED_FOLDE
     a matching file in the data.
 
     Raises:
-        ContractError: Nothing fits, or several files fit equally well.
+        ContractError: Nothing fits, several files fit equally well, or one beside the data is called otherwise.
     """
     if feed is not None:
         if not feed.is_file():
@@ -99,6 +99,12 @@ def find_dataset(data: Path, feed: Path | None = None, folder: Path = FEED_FOLDE
     beside = data if data.is_dir() else data.parent
     own = [beside / "dataset.yaml"] if (beside / "dataset.yaml").is_file() else sorted(beside.glob("*.feed.yaml"))
     names = [p.name for p in data.iterdir() if p.is_file()] if data.is_dir() else [data.name]
+    if not own and (misnamed := [path for path in sorted(beside.glob("*.yaml")) if _looks_like_a_feed_file(path)]):
+        # One of ours may happen to fit; nobody who wrote a feed file of their own means that.
+        raise ContractError(
+            f"{misnamed[0]}: looks like a feed file; call it <name>.feed.yaml or name it as FEED=",
+            file=str(misnamed[0]),
+        )
     fits = own or _best_fits(names, folder)
     if len(fits) > 1:
         raise ContractError(f"{data}: several feed files fit: {', '.join(str(p) for p in fits)}; name one as FEED=")
@@ -107,6 +113,11 @@ def find_dataset(data: Path, feed: Path | None = None, folder: Path = FEED_FOLDE
             f"{data}: no feed file fits these files; write one beside the data as <name>.feed.yaml or name it as FEED="
         )
     return fits[0]
+
+
+def _looks_like_a_feed_file(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return any(line.startswith("dataset_id:") for line in text.splitlines())
 
 
 def feed_for_file(dataset: Dataset, name: str) -> tuple[Feed, ...]:

@@ -193,6 +193,17 @@ def test_the_known_data_set_with_most_matching_feeds_is_taken(tmp_path: Path) ->
     assert find_dataset(tmp_path).name == "m5.yaml"
 
 
+def test_a_feed_file_of_another_name_is_not_passed_over_for_one_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "sales-1.csv").write_text("x", encoding="utf-8")
+    (tmp_path / "docker.yaml").write_text("services: {}", encoding="utf-8")
+    assert find_dataset(tmp_path).name == "retailer.yaml"
+    (tmp_path / "till.yaml").write_text("dataset_id: till\nfeeds: []\n", encoding="utf-8")
+    with pytest.raises(ContractError, match=r"till\.yaml: looks like a feed file; call it <name>\.feed\.yaml"):
+        find_dataset(tmp_path)
+    with pytest.raises(ContractError, match="looks like a feed file"):
+        find_dataset(tmp_path / "sales-1.csv")
+
+
 def test_data_that_nothing_fits_says_what_to_do_next(tmp_path: Path) -> None:
     (tmp_path / "unheard-of.xyz").touch()
     with pytest.raises(ContractError, match=r"write one beside the data as <name>\.feed\.yaml or name it as FEED="):
