@@ -67,6 +67,7 @@ def test_a_stop_under_load_keeps_all_that_was_acknowledged_and_exits_clean(layou
         senders = Senders(door)
         senders.wait_for(200)
         assert door.stop() == 0
+        assert door.process.stderr is not None and door.process.stderr.read() == ""
         senders.join()
     assert senders.acked <= set(journalled(layout))
 

@@ -55,6 +55,8 @@ def serve_http(
             _announce(deployment, http, door, listener.getsockname())
             servers[0].run([listener])
         finally:
+            # Libraries look for what they left behind when the process ends.
+            gc.unfreeze()
             group.close()
             journal.close()
     raise typer.Exit(servers[0].exit_code)
