@@ -32,6 +32,7 @@ OFFSET_FORMATS = (
     "%Y-%m-%d %H:%M%z",
 )
 _ISO_CLOCK_FORMATS = tuple(f for f in ISO_FORMATS if "%H" in f)
+_IN_UTC = r"(Z|\+00:00)$"
 _OFFSET = r"\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$"
 _SAMPLE = 64
 
@@ -88,9 +89,9 @@ def _is_repetitive(text: pl.Series) -> bool:
 
 
 def _read_iso(text: pl.Series, zone: str) -> pl.Series:
-    """Texts in ISO 8601; where the first ones end in Z, that way to read is tried first."""
+    """Texts in ISO 8601; where the first ones end in Z or +00:00, that way to read is tried first."""
     sample = text.drop_nulls().head(_SAMPLE)
-    if not sample.len() or not sample.str.ends_with("Z").all():
+    if not sample.len() or not sample.str.contains(_IN_UTC).all():
         return _read_iso_zoned(text, zone)
     instants = _read_iso_in_utc(text)
     failed = (instants.is_null() & text.is_not_null()).arg_true()
@@ -98,8 +99,9 @@ def _read_iso(text: pl.Series, zone: str) -> pl.Series:
 
 
 def _read_iso_in_utc(text: pl.Series) -> pl.Series:
-    """Times that end in Z, without the slow reading of an offset that says nothing; null for all other texts."""
-    bare = pl.select(pl.when(text.str.ends_with("Z")).then(text.str.head(-1))).to_series()
+    """Times in UTC, without the slow reading of an offset that says nothing; null for all other texts."""
+    is_z, is_zero = text.str.ends_with("Z"), text.str.ends_with("+00:00")
+    bare = pl.select(pl.when(is_z).then(text.str.head(-1)).when(is_zero).then(text.str.head(-6))).to_series()
     naive_type = pl.Datetime("us")
     return _parsed(bare, _likely_first(_ISO_CLOCK_FORMATS, bare, naive_type), naive_type).dt.replace_time_zone("UTC")
 

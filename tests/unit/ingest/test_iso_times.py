@@ -15,11 +15,13 @@ ODD = [
     "2025-01-01T08:00:00z", "2025-01-01T08:00:00", "2025-03-30T02:30:00", "12025-01-01T08:00:00Z", None,
     "2025-01-01T08:00:00.1234567890123Z", "2025-01-01T-8:00:00Z", "2025-01-01T08:00:00,5Z", "2025-01-01T 8:00:00Z",
 ]  # fmt: skip
+ODD += [text.replace("Z", "+00:00") for text in ODD if text]
 TILL = [f"2025-01-01T08:{i % 60:02d}:{i % 59:02d}Z" for i in range(200)]
+DATABASE = [f"2025-01-01 08:{i % 60:02d}:{i % 59:02d}+00:00" for i in range(200)]
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
-@pytest.mark.parametrize("common", [TILL, ["2025-01-01T08:00Z"] * 70, ["2025-01-01 08:00:00.5Z"] * 900])
+@pytest.mark.parametrize("common", [TILL, DATABASE, ["2025-01-01T08:00Z"] * 70, ["2025-01-01 08:00:00.5Z"] * 900])
 def test_the_fast_ways_read_what_the_slow_one_reads(zone, common):
     text = pl.Series("t", [*common, *ODD])
     # Without the first look at the ending every format is tried on every text.
