@@ -17,29 +17,38 @@ def archive_name(sha256: str) -> str:
 
 
 def archive_file(path: Path, sha256: str, archive: Path) -> Path:
-    """A durable copy of the file in the archive; an earlier copy of the same bytes is kept and returned.
+    """A durable copy of the file in the archive; an earlier, undamaged copy is kept and returned.
 
     Raises:
         DigestMismatch: The file is no longer the one whose digest was taken: somebody still writes it.
     """
     target = archive / archive_name(sha256)
-    if target.exists():
-        # An attempt may have been cut off between giving the copy its name and making that name safe.
-        _sync_names(target, archive)
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    copy = target.with_suffix(f".{os.getpid()}.tmp")
+    if not target.exists() or file_digest(target) != sha256:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f"{sha256}.*.tmp"):
+            # Of an attempt that was killed: it would keep its space for ever.
+            left.unlink()
+        copy = target.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            _copy_durably(path, sha256, copy)
+        except (OSError, DigestMismatch):
+            # A full disk is not to stay full for an attempt that failed.
+            copy.unlink(missing_ok=True)
+            raise
+        copy.replace(target)
+        failpoint("archive.renamed")
+    # Also for a copy that is there: an attempt may have been cut off between giving it its name and making that safe.
+    _sync_names(target, archive)
+    return target
+
+
+def _copy_durably(path: Path, sha256: str, copy: Path) -> None:
     shutil.copyfile(path, copy)
     if file_digest(copy) != sha256:
-        copy.unlink()
         raise DigestMismatch("the file changed while it was read; it is left for the next time", file=path.name)
     failpoint("archive.copied")
     sync_file(copy)
     failpoint("archive.synced")
-    copy.replace(target)
-    failpoint("archive.renamed")
-    _sync_names(target, archive)
-    return target
 
 
 def _sync_names(target: Path, archive: Path) -> None:

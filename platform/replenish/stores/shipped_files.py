@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,10 +34,16 @@ def ship_files(rows: Sequence[LogRow], primary: RootLayout, standby: RootLayout)
         if data.get("archive"):
             n_copied += _ship(primary.archive, standby.archive, str(data["archive"]), data.get("sha256"), row.seq)
         for part in data.get("parts", ()):
-            # A part can be derived again from the archive: one that is gone is the doctor's matter, not the log's.
-            if (primary.accepted / part["path"]).is_file():
-                n_copied += _ship(primary.accepted, standby.accepted, part["path"], part.get("sha256"), row.seq)
+            n_copied += _ship_part(primary, standby, part, row.seq)
     return n_copied
+
+
+def _ship_part(primary: RootLayout, standby: RootLayout, part: Mapping[str, Any], seq: int) -> int:
+    """A part can be derived again from the log: one gone or damaged is the doctor's matter, it stops nothing."""
+    here = primary.accepted / part["path"]
+    if not here.is_file() or (part.get("sha256") and file_digest(here) != part["sha256"]):
+        return 0
+    return _ship(primary.accepted, standby.accepted, part["path"], part.get("sha256"), seq)
 
 
 def ship_settings(primary: RootLayout, standby: RootLayout) -> None:
@@ -54,30 +60,37 @@ def _ship(source: Path, target: Path, path: str, sha256: str | None, seq: int) -
     here, there = source / path, target / path
     if not here.is_file():
         raise DamagedLog("an archived file of the log is gone; run `replenish doctor`", seq=seq, file=path)
-    # A digest names an archived file: one that is there was verified when it came.
-    if there.is_file() and there.stat().st_size == here.stat().st_size:
-        # That attempt may have been cut off before the name was safe.
-        _force_names(there, target.parent)
+    wanted = sha256 or file_digest(here)
+    # One that is there may be what an attempt left that was killed, or may have been damaged since.
+    if there.is_file() and file_digest(there) == wanted:
+        _sync_names(there, target.parent)
         return 0
-    _copy(here, there, target.parent)
-    if file_digest(there) != (sha256 or file_digest(here)):
-        there.unlink()
-        raise DamagedLog("a file of the log is not what its record says; it is not taken", seq=seq, file=path)
+    _copy(here, there, target.parent, wanted, seq)
     return 1
 
 
-def _copy(source: Path, target: Path, root: Path) -> None:
+def _copy(source: Path, target: Path, root: Path, sha256: str | None = None, seq: int = 0) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*.draft"):
+        left.unlink()
     draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
-    shutil.copyfile(source, draft)
-    fsync_path(draft)
+    try:
+        shutil.copyfile(source, draft)
+        # Before it gets its name: what bears a file's name is that file.
+        if sha256 is not None and file_digest(draft) != sha256:
+            words = "a file of the log is not what its record says; it is not taken: run `replenish doctor`"
+            raise DamagedLog(words, seq=seq, file=source)
+        fsync_path(draft)
+    except (OSError, DamagedLog):
+        draft.unlink(missing_ok=True)
+        raise
     draft.replace(target)
-    _force_names(target, root)
+    _sync_names(target, root)
 
 
-def _force_names(target: Path, root: Path) -> None:
-    """Force the names from the root down to the file to disk: every folder between may be new."""
-    folder = target.parent
-    while folder != root.parent:
-        fsync_path(folder)
+def _sync_names(path: Path, root: Path) -> None:
+    """Force the names of a file and of the folders that lead to it from the root of the standby."""
+    folder = path
+    while folder != root:
         folder = folder.parent
+        fsync_path(folder)

@@ -16,7 +16,7 @@ import pytest
 from replenish.errors import DamagedLog, Fenced, StoreError
 from replenish.stores.archive import archive_file, archive_name
 from replenish.stores.journal import Journal
-from replenish.stores.journal_entry import EPOCH_STARTED, LETTER_DISCARDED
+from replenish.stores.journal_entry import EPOCH_STARTED, EVENTS_SETTLED, LETTER_DISCARDED
 from replenish.stores.layout import RootLayout
 from replenish.stores.segments import log_entries, log_records, seal
 from replenish.stores.standby import open_standby, promote, read_standby, receive, ship
@@ -140,6 +140,32 @@ def test_an_altered_or_missing_archive_file_is_not_taken(
         ship(here, there, now=NOW)
     assert Journal(there.journal).last_seq() == 0
     assert not [path for path in there.archive.rglob("*") if path.is_file()]
+
+
+def test_a_file_that_a_killed_attempt_left_damaged_is_copied_again(
+    primary: tuple[RootLayout, Journal], there: RootLayout
+) -> None:
+    here, _ = primary
+    path = next(path for path in here.archive.rglob("*") if path.is_file())
+    target = there.archive / path.relative_to(here.archive)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"x" * path.stat().st_size)
+    draft = target.with_name(f".{target.name}.1.draft")
+    draft.write_bytes(b"x")
+    ship(here, there, now=NOW)
+    assert target.read_bytes() == path.read_bytes()
+    assert not draft.exists()
+
+
+def test_a_damaged_part_does_not_stop_the_log(primary: tuple[RootLayout, Journal], there: RootLayout) -> None:
+    here, journal = primary
+    sha256 = hashlib.sha256(b"rows").hexdigest()
+    part = here.accepted / "sales" / "damaged.parquet"
+    part.write_bytes(b"other")
+    parts = [{"path": "sales/damaged.parquet", "rows": 1, "sha256": sha256}]
+    journal.append(file_record("settled", EVENTS_SETTLED, parts=parts))
+    assert ship(here, there, now=NOW).last_seq == journal.last_seq()
+    assert not (there.accepted / "sales" / "damaged.parquet").exists()
 
 
 def test_trimmed_bodies_are_shipped_from_their_segments(primary: tuple[RootLayout, Journal], there: RootLayout) -> None:
