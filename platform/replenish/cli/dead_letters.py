@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -82,17 +82,14 @@ def show_letter(
 @group.command("redrive")
 def redrive_letters(nr: Numbers = None, feed: FeedName = None, reason: Reason = None, root: Root = None) -> None:
     """Judge open letters again under today's contracts and feeds; what passes enters once, however often you try."""
-    with _opened(root) as (deployment, journal):
+    with _opened(root) as (deployment, journal), _alone(deployment, "redrive dead letters"):
         letters = _chosen(journal, nr, feed, reason)
-        with hold(deployment.layout.locks / INGEST_LOCK, "redrive dead letters", wait_seconds=LOCK_WAIT_SECONDS):
-            writer = GroupCommit(journal, now_utc)
-            try:
-                redrive = Redrive(
-                    deployment.dataset, deployment.contracts, journal, deployment.layout, writer, now_utc()
-                )
-                outcomes = redrive.redrive(letters)
-            finally:
-                writer.close()
+        writer = GroupCommit(journal, now_utc)
+        try:
+            redrive = Redrive(deployment.dataset, deployment.contracts, journal, deployment.layout, writer, now_utc())
+            outcomes = redrive.redrive(letters)
+        finally:
+            writer.close()
     counts = Counter((outcome.result, outcome.why) for outcome in outcomes)
     rows = [(result, why, count) for (result, why), count in sorted(counts.items())]
     frame = pl.DataFrame(rows, schema=["result", "why", "letters"], orient="row", strict=False)
@@ -110,7 +107,7 @@ def discard(
     root: Root = None,
 ) -> None:
     """Give open letters up. They stay in the log, with the reason."""
-    with _opened(root) as (_, journal):
+    with _opened(root) as (deployment, journal), _alone(deployment, "discard dead letters"):
         count = discard_letters(journal, _chosen(journal, nr, feed, code), why, now_utc())
     open_console().print(f"discarded {count} letters", highlight=False)
 
@@ -123,6 +120,11 @@ def _opened(root: Path | None) -> Iterator[tuple[Deployment, Journal]]:
         yield deployment, journal
     finally:
         journal.close()
+
+
+def _alone(deployment: Deployment, purpose: str) -> AbstractContextManager[None]:
+    """Letters are chosen under the lock: what another one redrives or discards meanwhile is not open any more."""
+    return hold(deployment.layout.locks / INGEST_LOCK, purpose, wait_seconds=LOCK_WAIT_SECONDS)
 
 
 def _chosen(journal: Journal, nrs: list[int] | None, feed: str | None, reason: str | None) -> list[DeadLetter]:

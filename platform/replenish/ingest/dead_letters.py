@@ -39,6 +39,7 @@ from replenish.stores.journal_entry import (
     JournalRecord,
 )
 from replenish.stores.layout import RootLayout
+from replenish.stores.segments import log_records
 
 LETTERS_SOURCE = "replenish.dead-letters"
 LETTERS_PER_BATCH = 1000
@@ -201,7 +202,8 @@ class Redrive:
     def _record(self, letter: DeadLetter) -> JournalRecord:
         seq = letter.seq or 0
         if seq not in self._records:
-            self._records[seq] = next(self._journal.records(seq - 1, up_to_seq=seq))
+            # What a dead event was (upsert or delete) may be in a segment by now.
+            self._records[seq] = next(log_records(self._journal, self._layout, seq - 1, seq))
         return self._records[seq]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from replenish.ingest.letter_headers import connect_headers
 from replenish.ingest.settle import settle_events
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import LETTER_DISCARDED, LETTER_REDRIVEN
+from replenish.stores.segments import seal
+from replenish.stores.trim import trim
 
 
 def with_rules(version: str, **units: object) -> Contract:
@@ -79,6 +82,13 @@ def test_an_event_enters_once_after_its_contract_is_mended(shop: LetterShop) -> 
     assert record is not None
     assert record.data["units"] == -1
     assert len(list(shop.journal.records(type=LETTER_REDRIVEN))) == 1
+
+
+def test_a_letter_whose_event_was_trimmed_comes_again_from_its_segment(shop: LetterShop) -> None:
+    assert shop.event("a", SALES, units=-1) == "dead"
+    seal(shop.journal, shop.layout, min_records=1)
+    assert trim(shop.journal, shop.layout, now=NOW + timedelta(days=60)) == 1
+    assert [outcome.result for outcome in shop.redrive(MENDED)] == ["accepted"]
 
 
 def test_a_crash_between_event_and_closing_leads_to_no_second_event(shop: LetterShop) -> None:
