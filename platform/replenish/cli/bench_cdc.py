@@ -27,7 +27,7 @@ from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.doors import PostgresSettings
 from replenish.contracts.reader import read_contracts
 from replenish.errors import BrokenPromise
-from replenish.ingest.cdc.follower import FETCH_ROWS, PEEK_CHANGES, PostgresFollower
+from replenish.ingest.cdc.follower import FETCH_ROWS, READ_CHANGES, PostgresFollower
 from replenish.ingest.cdc.pgoutput import Cell, Commit, PgoutputDecoder, RowChange
 from replenish.ingest.cdc.slot import PEEK, advance, connect
 from replenish.ingest.cdc.source_tables import bind_tables
@@ -134,6 +134,8 @@ def _timing(read_all: Callable[[], int], n_changes: int, session: psycopg.Connec
 
 
 def _write_changes(session: psycopg.Connection, first: int, count: int) -> None:
+    # The server notes down from where a slot has to read again; it would do so by itself every few seconds.
+    session.execute("checkpoint")
     for start in range(first, first + count, ROWS_PER_TRANSACTION):
         stop = min(start + ROWS_PER_TRANSACTION, first + count)
         session.execute(sql.SQL(_ROWS).format(start, stop))
@@ -145,7 +147,7 @@ def _bare_loop(session: psycopg.Connection, slot: str, decode: Callable[[Iterabl
     while True:
         with session.transaction(), session.cursor("bare", binary=True) as cursor:
             cursor.itersize = FETCH_ROWS
-            cursor.execute(PEEK, (slot, PEEK_CHANGES, '"bench"'))
+            cursor.execute(PEEK, (slot, READ_CHANGES, '"bench"'))
             n_decoded, end_lsn = decode(data for (data,) in cursor)
         if not end_lsn:
             return n_changes

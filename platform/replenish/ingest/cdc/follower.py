@@ -1,7 +1,8 @@
-"""Follows one PostgreSQL database: peek, decode, journal, and only then move the slot on.
+"""Follows one PostgreSQL database: read, decode, journal, and only then move the slot on.
 
 The position is the slot's own, in the source. Whatever dies between journalling and moving on, the same changes are
-read again, have the same ids and bodies, and are duplicates.
+read again, have the same ids and bodies, and are duplicates. The session reads from a temporary copy of the slot, which
+dies with it: so the source reads on while we journal, and the slot itself never passes what is not durable.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from replenish.ingest.cdc.journalling import Journalling
 from replenish.ingest.cdc.known_rows import ReadLog
 from replenish.ingest.cdc.pgoutput import lsn_number
 from replenish.ingest.cdc.row_events import RowBatch, RowEvent, batch_of
-from replenish.ingest.cdc.slot import PEEK, advance, connect, slot_state, source_faults
+from replenish.ingest.cdc.slot import READ, advance, connect, make_reading_slot, slot_state, source_faults
 from replenish.ingest.cdc.snapshot import take_snapshot
 from replenish.ingest.cdc.source_checks import check_source
 from replenish.ingest.cdc.source_tables import BoundTable
@@ -31,9 +32,11 @@ from replenish.stores.failpoints import failpoint
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EventEntry
 
-PEEK_CHANGES = 50_000
-"""Changes asked for at a time; a transaction is never split, so the last one may bring more. Each peek reads the
-source's log again from a point it keeps further back, so few large ones cost less than many small ones."""
+READ_CHANGES = 50_000
+"""Changes asked for at a time; a transaction is never split, so the last one may bring more. Each reading starts at a
+point of the source's log that it keeps further back, so few large ones cost less than many small ones."""
+MAX_READINGS = 8
+"""Of one pass; then the slot moves on. After a crash as much is read again at most."""
 FETCH_ROWS = 5_000
 IDLE_ADVANCE_BYTES = 1 << 20
 """Without changes for us the slot still moves on when this much of other log was written: the source can drop it."""
@@ -76,6 +79,7 @@ class PostgresFollower:
         self._door, self._group, self._read_log = door, group, read_log
         self._clock, self._pause = clock, pause
         self._connection: psycopg.Connection | None = None
+        self._reading_slot = ""
         self._moved_to = 0
 
     @property
@@ -97,7 +101,9 @@ class PostgresFollower:
         """
         self.close()
         with self._faults():
-            return self._start()
+            report = self._start()
+            self._reading_slot = make_reading_slot(self._session(), self._settings.slot)
+            return report
 
     def _start(self) -> BatchReport:
         self._connection = connect(self._dsn)
@@ -135,7 +141,12 @@ class PostgresFollower:
     def _read_batch(self, connection: psycopg.Connection) -> BatchReport:
         horizon = self._written_lsn(connection)
         with self._journalling() as journalling:
-            reader = self._read(connection, journalling)
+            reader = self._reader(journalling)
+            for _ in range(MAX_READINGS):
+                before = reader.n_changes
+                self._read(connection, reader, journalling)
+                if reader.n_changes - before < READ_CHANGES:
+                    break
             journalling.wait()
         if reader.end_lsn is not None:
             failpoint("cdc.journalled")
@@ -146,22 +157,22 @@ class PostgresFollower:
             self._move(connection, horizon)
         return BatchReport(reader.n_changes, journalling.outcomes)
 
-    def _read(self, connection: psycopg.Connection, journalling: Journalling) -> BlockReader:
+    def _reader(self, journalling: Journalling) -> BlockReader:
         def journal_now(events: list[RowEvent]) -> None:
             _journal_block(batch_of(events), [], journalling)
             journalling.wait()
 
-        changes = ChangeReader(self.source, self._tables, self._door, self._read_log, journal_now)
-        reader, cutter = BlockReader(changes), BlockCutter()
-        publication = sql.Identifier(self._settings.publication).as_string(connection)
+        return BlockReader(ChangeReader(self.source, self._tables, self._door, self._read_log, journal_now))
+
+    def _read(self, connection: psycopg.Connection, reader: BlockReader, journalling: Journalling) -> None:
+        cutter, publication = BlockCutter(), sql.Identifier(self._settings.publication).as_string(connection)
         with connection.transaction(), connection.cursor("replenish_changes", binary=True) as cursor:
-            cursor.execute(PEEK, (self._settings.slot, PEEK_CHANGES, publication))
+            cursor.execute(READ, (self._reading_slot, READ_CHANGES, publication))
             while rows := cursor.fetchmany(FETCH_ROWS):
                 for block in cutter.cut([data for (data,) in rows]):
                     _journal_block(*reader.read(block), journalling)
             for block in cutter.cut([], is_last=True):
                 _journal_block(*reader.read(block), journalling)
-        return reader
 
     def _move(self, connection: psycopg.Connection, lsn: int) -> None:
         advance(connection, self._settings.slot, lsn, self._pause)

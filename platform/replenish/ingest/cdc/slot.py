@@ -158,10 +158,34 @@ def _oldest_unread_seconds(connection: psycopg.Connection, slot: str, publicatio
     return 0.0
 
 
+MAX_NAME = 63
+_SUFFIX_ROOM = 20
 PEEK = (
     "select data from pg_logical_slot_peek_binary_changes(%s, null, %s, 'proto_version', '1', 'publication_names', %s)"
 )
 """Reads without moving on; whole transactions, and stops behind the one that reaches the number of changes."""
+READ = PEEK.replace("peek", "get")
+"""Likewise, and moves on."""
+
+
+def temporary_name(slot: str, purpose: str, pid: int) -> str:
+    """Name of a slot beside `slot` that lives as long as session `pid`."""
+    return f"{slot[: MAX_NAME - _SUFFIX_ROOM]}_{purpose}_{pid}"
+
+
+def make_reading_slot(connection: psycopg.Connection, slot: str) -> str:
+    """A copy of the slot for this session, gone with it: to read on before what was read is durable.
+
+    Raises:
+        SourceFault: The source makes no more slots.
+    """
+    name = temporary_name(slot, "read", connection.info.backend_pid)
+    try:
+        connection.execute("select pg_copy_logical_replication_slot(%s, %s, true)", (slot, name))
+    except (psycopg.errors.ConfigurationLimitExceeded, psycopg.errors.InsufficientPrivilege) as error:
+        said = f"the source makes no second, temporary slot to read with: {_said(error)}"
+        raise SourceFault(said, slot=slot, may_pass=True) from error
+    return name
 
 
 def advance(connection: psycopg.Connection, slot: str, lsn: int, pause: Callable[[float], object]) -> None:

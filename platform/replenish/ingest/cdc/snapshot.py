@@ -21,12 +21,11 @@ from replenish.ingest.cdc.journalling import Journalling
 from replenish.ingest.cdc.known_rows import KnownRows, ReadLog, known_rows
 from replenish.ingest.cdc.pgoutput import Cell, Relation, lsn_number
 from replenish.ingest.cdc.row_events import RowEvent, batch_of, row_event
-from replenish.ingest.cdc.slot import connect
+from replenish.ingest.cdc.slot import connect, temporary_name
 from replenish.ingest.cdc.source_checks import PublishedTable
 from replenish.ingest.cdc.source_tables import BoundTable, TableShape, key_digest, removed_body
 from replenish.stores.failpoints import failpoint
 
-MAX_SLOT_NAME = 63
 PIECE_ROWS = 10_000
 """Judged together, and durable before the next are read."""
 
@@ -49,7 +48,7 @@ def take_snapshot(
         # Before the slot: whatever commits later than the snapshot also commits later than this instant, so a newer
         # version of a row never has an older knowledge time.
         known_at = _value(connection, "select clock_timestamp()")
-        temporary = f"{settings.slot[: MAX_SLOT_NAME - 20]}_snap_{maker.info.backend_pid}"
+        temporary = temporary_name(settings.slot, "snap", maker.info.backend_pid)
         point, snapshot = _make_slot(maker, temporary)
         n_rows = 0
         with connection.transaction():
