@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from replenish.errors import DamagedLog, Fenced, JournalOverloaded, StoreError, WriterFailed
+from replenish.stores.event_run import EventRun, JoinedEntries
 from replenish.stores.failpoints import failpoint
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EventEntry, Receipt
@@ -84,7 +85,8 @@ class GroupCommit:
             JournalOverloaded: Too much waits already; nothing was taken.
             WriterFailed: The writer has stopped for good; end the process.
         """
-        n_bytes = sum(len(entry.body) for entry in entries) + ENTRY_OVERHEAD_BYTES * len(entries)
+        n_bytes = entries.n_bytes if isinstance(entries, EventRun) else sum(len(entry.body) for entry in entries)
+        n_bytes += ENTRY_OVERHEAD_BYTES * len(entries)
         submission = _Submission(entries, n_bytes, Future())
         with self._changed:
             if self._failure is not None:
@@ -136,7 +138,8 @@ class GroupCommit:
             error = WriterFailed("the journal's writer has stopped: end this process", cause=self._failure)
             _fail(group, error)
             return
-        entries = [entry for submission in group for entry in submission.entries]
+        parts = [submission.entries for submission in group]
+        entries = parts[0] if len(parts) == 1 else JoinedEntries(parts)
         try:
             receipts = self._journal.append_events(entries, now=self._clock())
             failpoint("group.before_ack")

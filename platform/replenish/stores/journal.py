@@ -18,6 +18,7 @@ from pathlib import Path
 import apsw
 
 from replenish.errors import DamagedLog, Fenced, OutOfRange, WriteConflict, WriterFailed
+from replenish.stores.event_run import EventRun, JoinedEntries
 from replenish.stores.failpoints import failpoint
 from replenish.stores.fence import FIRST_EPOCH, Fence, fence_of
 from replenish.stores.journal_chain import GENESIS, LogRow, next_chain, shared_header
@@ -29,15 +30,16 @@ from replenish.stores.journal_entry import (
     EventEntry,
     JournalRecord,
     LetterStatus,
+    Outcome,
     Receipt,
 )
-from replenish.stores.journal_events import INSERT_ROW, Tail, insert_events, insert_letters, sort_out
-from replenish.stores.journal_reader import FIND_ROW, JournalReader, last_parts_seq, record_of
+from replenish.stores.journal_events import Tail, insert_events, insert_letters, sort_out
+from replenish.stores.journal_identity import insert_record_row
+from replenish.stores.journal_reader import JournalReader, last_parts_seq, record_of
+from replenish.stores.journal_runs import LAST_LINK, find_row
 from replenish.stores.journal_schema import open_writer, store_error
 
-_TAIL = (
-    "select seq, chain, epoch, (select value from meta where name = 'standby') from records order by seq desc limit 1"
-)
+_STANDBY = "select value from meta where name = 'standby'"
 STATUS_BY_TYPE: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
 
 
@@ -99,7 +101,7 @@ class Journal(JournalReader):
         shared = shared_header(tail.epoch, time, record.source, record.type, record.subject, record.dataschema)
         chain = next_chain(tail.chain, sha256, seq, record.id, shared, record.traceparent, digest.hex)
         names = (record.source, record.id, record.type, record.subject, time, record.dataschema)
-        self._writer.execute(INSERT_ROW, (seq, *names, body, record.traceparent, tail.epoch, sha256, chain))
+        insert_record_row(self._writer, LogRow(seq, *names, body, record.traceparent, tail.epoch, sha256, chain))
         self._set_letters(record, time)
         return seq
 
@@ -174,15 +176,21 @@ class Journal(JournalReader):
             self._writer.execute("rollback")
             self._writer.execute("begin immediate")
             return None
-        first = tail.seq + 1
-        return [Receipt("dead" if e.type == EVENT_DEAD else "accepted", seq) for seq, e in enumerate(entries, first)]
+        receipts: list[Receipt] = []
+        for part in entries.parts if isinstance(entries, JoinedEntries) else (entries,):
+            first = tail.seq + len(receipts) + 1
+            if isinstance(part, EventRun):
+                accepted: Outcome = "accepted"
+                receipts += [Receipt(accepted, seq) for seq in range(first, first + len(part))]
+            else:
+                receipts += [
+                    Receipt("dead" if e.type == EVENT_DEAD else "accepted", seq) for seq, e in enumerate(part, first)
+                ]
+        return receipts
 
     def _tail(self, *, as_standby: bool) -> Tail:
-        row = self._writer.execute(_TAIL).fetchone()
-        if row is None:
-            standby = self._writer.execute("select value from meta where name = 'standby'").fetchone()
-            row = (0, GENESIS, FIRST_EPOCH, standby and standby[0])
-        seq, chain, epoch, standby = row
+        seq, chain, epoch = self._writer.execute(LAST_LINK).fetchone() or (0, GENESIS, FIRST_EPOCH)
+        standby = self._writer.execute(_STANDBY).fetchone()
         if bool(standby) != as_standby:
             words = "this root is a standby: promote it before anything is written here" if standby else "no standby"
             raise Fenced(words, path=self.path)
@@ -193,8 +201,8 @@ class Journal(JournalReader):
         return Tail(seq, chain, self.epoch)
 
     def _find_inside(self, record: JournalRecord) -> JournalRecord | None:
-        row = self._writer.execute(FIND_ROW, (record.source, record.id)).fetchone()
-        return None if row is None else record_of(LogRow(*row))
+        row = find_row(lambda query, values: self._writer.execute(query, values).fetchall(), record.source, record.id)
+        return None if row is None else record_of(row)
 
     def _set_letters(self, record: JournalRecord, time: str) -> None:
         status = STATUS_BY_TYPE.get(record.type)

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from replenish.stores.event_run import EventRun
+
 GENESIS = bytes(32)
 """The chain before the first record."""
 
@@ -92,6 +94,22 @@ def next_chain(
     trace = "-" if traceparent is None else f"{len(traceparent)}:{traceparent}"
     header = f"{seq} {len(id)}:{id}{shared}{trace} {letters}"
     return hashlib.sha256(before + body_digest + header.encode()).digest()
+
+
+def links_of_run(
+    before: bytes, first_seq: int, time: str, epoch: int, run: EventRun
+) -> tuple[list[bytes], list[bytes]]:
+    """Digests of the bodies of a run and the chain at each, as `next_chain` has them, in one pass."""
+    sha256, like = hashlib.sha256, run.like
+    trace = "-" if like.traceparent is None else f"{len(like.traceparent)}:{like.traceparent}"
+    shared = shared_header(epoch, time, like.source, like.type, like.subject, like.dataschema)
+    rest = f"{shared}{trace} -"
+    digests = [sha256(body).digest() for body in run.bodies]
+    chains: list[bytes] = []
+    for seq, (id_, digest) in enumerate(zip(run.ids, digests, strict=True), first_seq):
+        before = sha256(before + digest + f"{seq} {len(id_)}:{id_}{rest}".encode()).digest()
+        chains.append(before)
+    return digests, chains
 
 
 def fault_of_row(row: LogRow, letters: Sequence[LetterRow], before: bytes, seq: int) -> str | None:

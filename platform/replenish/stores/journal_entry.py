@@ -32,6 +32,8 @@ PART_BEARING = (FILE_ACCEPTED, EVENTS_SETTLED)
 """Records whose `parts` hold accepted rows."""
 EVENT_TYPES = (EVENT_UPSERT, EVENT_DELETE, EVENT_DEAD)
 """Records of single events."""
+RUN_TYPES = (EVENT_UPSERT, EVENT_DELETE)
+"""Those among them that are kept as runs where many come at once."""
 
 LetterStatus = Literal["open", "redriven", "discarded"]
 Outcome = Literal["accepted", "dead", "duplicate", "conflict"]

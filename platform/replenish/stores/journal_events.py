@@ -1,7 +1,7 @@
-"""Single events into the journal: many rows a statement, links computed in the same pass, duplicates told apart.
+"""Single events into the journal: many alike as one run, links computed in the same pass, duplicates told apart.
 
-The usual batch holds only new events, so it is inserted without a look first; the unique index refuses a batch with a
-known identity, which is then taken apart by `sort_out`.
+The usual batch holds only new events, so it is inserted without a look first; the key of the identities refuses a
+batch with a known one, which is then taken apart by `sort_out`.
 """
 
 from __future__ import annotations
@@ -13,28 +13,27 @@ from typing import Any, NamedTuple, cast
 
 import apsw
 
-from replenish.stores.journal_chain import LetterRow, LettersDigest, canonical_digest, next_chain, shared_header
-from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt
-
-ROWS_PER_STATEMENT = 64
-"""Long enough that Python gets its lock back seldom, short enough that SQLite keeps the statement prepared."""
-ID_CONFLICT = "id_conflict"
-_COLUMNS = 12
-_INSERT = (
-    "insert into records (seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest,"
-    " chain) values "
+from replenish.stores.event_run import EventRun, in_runs
+from replenish.stores.journal_chain import (
+    LetterRow,
+    LettersDigest,
+    LogRow,
+    canonical_digest,
+    next_chain,
+    shared_header,
 )
-_ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_ROWS = [_INSERT + ", ".join([_ONE_ROW] * n) for n in range(ROWS_PER_STATEMENT + 1)]
-INSERT_ROW = _INSERT_ROWS[1]
+from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt
+from replenish.stores.journal_identity import insert_record_row, known_places
+from replenish.stores.journal_runs import insert_run, next_run
+
+ID_CONFLICT = "id_conflict"
 INSERT_LETTER = (
     "insert into dead_letters (nr, seq, feed_id, file, row_nr, reason, field, rule, raw, first_seen, last_seen)"
     " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_PROBE = (
-    "with offered(s, i) as (select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?))"
-    " select source, id, seq, type, subject, data, body_digest, canonical_digest"
-    " from offered cross join records on source = s and id = i"
+_KNOWN_SINGLE = (
+    "select seq, type, subject, data, body_digest, canonical_digest from records"
+    " where seq in (select value from json_each(?))"
 )
 
 
@@ -67,35 +66,42 @@ class Sorted(NamedTuple):
 
 
 def insert_events(connection: apsw.Connection, entries: Sequence[EventEntry], tail: Tail, time: str) -> None:
-    """Insert new events behind `tail`, in order, with their dead letters.
+    """Insert new events behind `tail`, in order, with their dead letters; many alike in a row as one run.
 
     Raises:
         apsw.ConstraintError: One of the identities is there already; the caller has to roll back.
     """
     seq, chain, epoch = tail
-    sha256 = hashlib.sha256
-    values: list[Any] = []
+    for part in in_runs(entries):
+        if isinstance(part, EventRun):
+            chain = insert_run(connection, part, seq, chain, epoch, time)
+        else:
+            chain = _insert_singles(connection, part, Tail(seq, chain, epoch), time)
+        seq += len(part)
+
+
+def _insert_singles(connection: apsw.Connection, entries: Sequence[EventEntry], tail: Tail, time: str) -> bytes:
+    """Insert events one row each; the chain at the last of them."""
+    seq, chain, epoch = tail
     letters: list[tuple[Any, ...]] = []
-    next_nr, of_last, shared = 0, None, ""
+    next_nr = 0
     for source, id_, kind, subject, dataschema, body, traceparent, letter in entries:
         seq += 1
-        digest = sha256(body).digest()
+        digest = hashlib.sha256(body).digest()
         of_letters = "-"
         if letter is not None:
             next_nr = next_nr + 1 if letters else next_letter_nr(connection)
             row = LetterRow(next_nr, seq, *_fields_of(letter))
             letters.append((*row, time, time))
             of_letters = LettersDigest([row]).hex
-        if (source, kind, subject, dataschema) != of_last:
-            of_last = (source, kind, subject, dataschema)
-            shared = shared_header(epoch, time, *of_last)
+        shared = shared_header(epoch, time, source, kind, subject, dataschema)
         chain = next_chain(chain, digest, seq, id_, shared, traceparent, of_letters)
-        values += (seq, source, id_, kind, subject, time, dataschema, body, traceparent, epoch, digest, chain)
-    step = ROWS_PER_STATEMENT * _COLUMNS
-    for start in range(0, len(values), step):
-        rows = values[start : start + step]
-        connection.execute(_INSERT_ROWS[len(rows) // _COLUMNS], rows)
+        insert_record_row(
+            connection,
+            LogRow(seq, source, id_, kind, subject, time, dataschema, body, traceparent, epoch, digest, chain),
+        )
     connection.executemany(INSERT_LETTER, letters)
+    return chain
 
 
 def insert_letters(
@@ -190,5 +196,21 @@ def _fields_of(letter: DeadLetter) -> tuple[str, str, int | None, str, str | Non
 
 
 def _probe(connection: apsw.Connection, identities: list[tuple[str, str]]) -> dict[tuple[str, str], Known]:
-    rows = connection.execute(_PROBE, (json.dumps(identities),))
-    return {(source, id_): Known(*rest) for source, id_, *rest in rows}
+    """What is there of the identities, whatever way it is kept."""
+    places = known_places(connection, identities)
+    if not places:
+        return {}
+    found = connection.execute(_KNOWN_SINGLE, (json.dumps(list(places)),))
+    known = {places[seq]: Known(seq, *rest) for seq, *rest in found}
+
+    def select(query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return connection.execute(query, values).fetchall()
+
+    for first in sorted(places):
+        if places[first] in known:
+            continue
+        run = next_run(select, first - 1, first)
+        for seq, id_, body in () if run is None else run.parts():
+            if run is not None and seq in places:
+                known[run.source, id_] = Known(seq, run.type, run.subject, body, *run.digests_at(seq))
+    return known

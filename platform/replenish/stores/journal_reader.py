@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import apsw
 
 from replenish.errors import DamagedLog
 from replenish.stores.fence import FIRST_EPOCH
 from replenish.stores.journal_chain import GENESIS, LetterRow, LogRow, fault_of_row
-from replenish.stores.journal_entry import EVENT_TYPES, PART_BEARING, ChainHead, DeadLetter, JournalRecord
+from replenish.stores.journal_entry import EVENT_TYPES, PART_BEARING, RUN_TYPES, ChainHead, DeadLetter, JournalRecord
+from replenish.stores.journal_runs import COUNTS, LAST_LINK, LAST_PLACE, RunRow, chain_at, find_row, in_log_order
 from replenish.stores.journal_schema import NOT_EVENT, damaged, open_read_only
 
+T = TypeVar("T")
 PAGE_RECORDS = 500
 """Rows read at a time: an open cursor would hold the WAL back and show its thread an old state."""
 
 _ROWS = (
     "select seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest, chain from records"
     " where seq > ?1 and seq <= ?2"
-)
-FIND_ROW = (
-    "select seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest, chain from records"
-    " where source = ? and id = ?"
 )
 _LAST_PARTS = (
     "select seq from records where type in (?, ?)"
@@ -68,6 +67,12 @@ class EventBody(NamedTuple):
     time: str
     body: bytes | None
 
+    @staticmethod
+    def of_run(run: RunRow, after_seq: int, up_to_seq: int) -> Iterator[EventBody]:
+        """The events (after_seq, up_to_seq] of a run."""
+        shared = run.type, run.subject, run.dataschema, run.time
+        return (EventBody(seq, run.source, id_, *shared, b) for seq, id_, b in run.parts(after_seq, up_to_seq))
+
 
 class JournalReader:
     """The log at one path, to read. Every thread that uses it gets its own connection."""
@@ -88,7 +93,7 @@ class JournalReader:
 
     def last_seq(self) -> int:
         """The place of the last record; 0 in an empty log."""
-        return int(self._select("select coalesce(max(seq), 0) from records")[0][0])
+        return int(self._select(LAST_PLACE)[0][0])
 
     def last_parts_seq(self) -> int:
         """The place of the last record that bears accepted parts; 0 before the first."""
@@ -96,24 +101,21 @@ class JournalReader:
 
     def head(self) -> ChainHead:
         """Where the log ends."""
-        rows = self._select("select seq, chain, epoch from records order by seq desc limit 1")
-        seq, chain, epoch = rows[0] if rows else (0, GENESIS, FIRST_EPOCH)
+        seq, chain, epoch = (self._select(LAST_LINK) or [(0, GENESIS, FIRST_EPOCH)])[0]
         return ChainHead(seq, chain.hex(), epoch)
 
     def chain_at(self, seq: int) -> bytes | None:
         """The chain at a record, `GENESIS` for 0; None where there is no such record."""
-        rows = self._select("select chain from records where seq = ?", (seq,)) if seq else [(GENESIS,)]
-        return rows[0][0] if rows else None
+        return chain_at(self._select, seq) if seq else GENESIS
 
     def meta(self, name: str) -> str | None:
         """A setting kept in the journal (`journal_id`, `standby`, `shipped_at` ...)."""
-        rows = self._select("select value from meta where name = ?", (name,))
-        return rows[0][0] if rows else None
+        return next((value for (value,) in self._select("select value from meta where name = ?", (name,))), None)
 
     def find(self, source: str, id: str) -> JournalRecord | None:
         """The record of this identity, or None."""
-        rows = self._select(FIND_ROW, (source, id))
-        return record_of(LogRow(*rows[0])) if rows else None
+        row = find_row(self._select, source, id)
+        return None if row is None else record_of(row)
 
     def records(
         self, after_seq: int = 0, type: str | tuple[str, ...] | None = None, up_to_seq: int | None = None
@@ -125,20 +127,20 @@ class JournalReader:
         self, after_seq: int = 0, up_to_seq: int | None = None, type: str | tuple[str, ...] | None = None
     ) -> Iterator[LogRow]:
         """As `records`, with the columns as they lie in the file."""
-        last = LAST_SEQ if up_to_seq is None else up_to_seq
-        query = _ROWS
-        parameters: tuple[str, ...] = ()
+        # Up to what is there now: runs and single records are read in turn, and nobody may come in between.
+        last = min(self.last_seq(), LAST_SEQ if up_to_seq is None else up_to_seq)
+        query, types, wanted = _ROWS, None, ""
         if type is not None:
             types = (type,) if isinstance(type, str) else type
             # The literal condition lets SQLite use the index that leaves single events out.
-            only_others = not set(types) & set(EVENT_TYPES)
-            query += _OF_TYPES + (" and" + NOT_EVENT if only_others else "")
-            parameters = (json.dumps(types),)
-        while page := self._select(query + _PAGE, (after_seq, last, *parameters)):
-            yield from map(LogRow._make, page)
-            if len(page) < PAGE_RECORDS:
-                return
-            after_seq = page[-1][0]
+            query += _OF_TYPES + ("" if set(types) & set(EVENT_TYPES) else " and" + NOT_EVENT)
+            wanted = json.dumps(types)
+
+        singles = self._pages(query + _PAGE, (wanted,)[: types is not None], PAGE_RECORDS, LogRow._make)
+        if types is not None and not set(types) & set(RUN_TYPES):
+            yield from singles(after_seq, last)
+        else:
+            yield from in_log_order(self._select, after_seq, last, singles, RunRow.rows, types)
 
     def event_bodies(
         self,
@@ -149,15 +151,10 @@ class JournalReader:
         types: tuple[str, ...] = EVENT_TYPES,
     ) -> Iterator[EventBody]:
         """Single events (after_seq, up_to_seq] in log order, of one feed and up to `limit`, where given."""
-        last, wanted = LAST_SEQ if up_to_seq is None else up_to_seq, json.dumps(types)
-        left = LAST_SEQ if limit is None else limit
-        while left > 0:
-            take = min(left, 10 * PAGE_RECORDS)
-            page = self._select(_BODIES, (after_seq, last, subject, wanted, take))
-            yield from map(EventBody._make, page)
-            if len(page) < take:
-                return
-            after_seq, left = page[-1][0], left - take
+        last = min(self.last_seq(), LAST_SEQ if up_to_seq is None else up_to_seq)
+        size = min(10 * PAGE_RECORDS, LAST_SEQ if limit is None else limit)
+        singles = self._pages(_BODIES, (subject, json.dumps(types), size), size, EventBody._make)
+        return islice(in_log_order(self._select, after_seq, last, singles, EventBody.of_run, types, subject), limit)
 
     def dead_letters(
         self,
@@ -174,8 +171,7 @@ class JournalReader:
 
     def dead_letter(self, nr: int) -> DeadLetter | None:
         """The letter of this number, or None."""
-        rows = self._select(_LETTER + " where nr = ?", (nr,))
-        return letter_of(rows[0]) if rows else None
+        return next(map(letter_of, self._select(_LETTER + " where nr = ?", (nr,))), None)
 
     def count_dead_letters(self, status: str | None = None) -> dict[tuple[str, str], int]:
         """(feed, reason) to the number of dead letters (of one status, where given), without reading them."""
@@ -236,12 +232,29 @@ class JournalReader:
             findings += [f"SQLite: {row[0]}" for row in self._select("pragma quick_check(20)") if row[0] != "ok"]
             orphans = self._select("select nr from dead_letters where seq not in (select seq from records) limit 5")
             findings += [f"dead letter {nr} belongs to no record" for (nr,) in orphans]
+            n_identities, n_records = self._select(COUNTS)[0]
+            if n_identities != n_records:
+                findings.append(f"{n_identities} identities stand for {n_records} records")
             self.verify_chain()
         except DamagedLog as damage:
             findings.append(str(damage))
         except apsw.Error as error:
             findings.append(f"SQLite: {error}")
         return findings
+
+    def _pages(
+        self, query: str, wanted: tuple[Any, ...], size: int, made: Callable[[tuple[Any, ...]], T]
+    ) -> Callable[[int, int], Iterator[T]]:
+        """What reads the single records of (after, to], a page of `size` rows at a time."""
+
+        def read(after: int, to: int) -> Iterator[T]:
+            while page := self._select(query, (after, to, *wanted)):
+                yield from map(made, page)
+                if len(page) < size:
+                    return
+                after = page[-1][0]
+
+        return read
 
     def _connection(self) -> apsw.Connection:
         connection: apsw.Connection | None = getattr(self._local, "connection", None)

@@ -16,7 +16,7 @@ from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, ne
 
 MIN_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL that two connections write and checkpoint (sqlite.org/wal.html, WAL-reset bug)."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 JOURNAL_NAME = "journal.sqlite"
 BUSY_TIMEOUT_MS = 30_000
 CHECKPOINT_PAGES = 4_000
@@ -34,8 +34,7 @@ create table records (
     source text not null, id text not null, type text not null, subject text not null,
     time text not null, dataschema text not null, data blob, traceparent text,
     epoch integer not null, body_digest blob not null, chain blob not null,
-    canonical_digest blob,
-    unique (source, id)
+    canonical_digest blob
 ) strict;
 create table dead_letters (
     nr integer primary key,
@@ -51,6 +50,40 @@ create index records_but_events on records (seq, type) where"""
     + NOT_EVENT
     + ";"
 )
+_RUN_TABLES = """
+create table sources (nr integer primary key, name text not null unique) strict;
+create table identities (
+    source_nr integer not null, id text not null, seq integer not null,
+    primary key (source_nr, id)
+) strict, without rowid;
+create table event_runs (
+    first_seq integer primary key check (first_seq > 0), last_seq integer not null check (last_seq >= first_seq),
+    source text not null, type text not null, subject text not null, time text not null, dataschema text not null,
+    traceparent text, epoch integer not null, chain blob not null,
+    ids blob not null, ends blob not null, digests blob not null, chains blob not null,
+    canonical_digests blob, bodies blob
+) strict;
+"""
+_NEED_IDENTITY = """
+create trigger records_need_identity before insert on records
+when not exists (select 1 from sources join identities on source_nr = nr
+    where name = new.source and id = new.id and seq = new.seq) begin
+    select raise(abort, 'a record without identity: this process is of an older release than the journal');
+end;
+"""
+"""A process of an older release that is still running must not go on beside a newer one: it would take ids twice."""
+_AS_CURRENT = """
+create temp view sources as select distinct source as nr, source as name from main.records;
+create temp view identities as select source as source_nr, id, seq from main.records;
+create temp table event_runs (
+    first_seq integer primary key, last_seq, source, type, subject, time, dataschema, traceparent, epoch, chain, ids,
+    ends, digests, chains, canonical_digests, bodies
+);
+"""
+_FILL_IDENTITIES = """
+insert into sources (name) select distinct source from records order by 1;
+insert into identities select nr, id, seq from records join sources on name = source order by nr, id;
+"""
 _INSERT_OLD = "insert into records values (?, ?, ?, ?, ?, ?, ?, ?, null, 1, ?, ?, null)"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -102,10 +135,21 @@ def open_read_only(path: Path) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        connection.execute("select count(*) from sqlite_schema")
+        show_as_current(connection)
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise damaged(path, error) from error
     return connection
+
+
+def show_as_current(connection: apsw.Connection) -> None:
+    """Let queries of today read a file of the schema before, which only a writer may bring up.
+
+    Raises:
+        apsw.Error: The file is no sound database.
+    """
+    connection.execute("select count(*) from sqlite_schema")
+    if 0 < connection.pragma("user_version") < SCHEMA_VERSION:
+        connection.execute(_AS_CURRENT)
 
 
 def damaged(path: Path, error: Exception) -> DamagedLog:
@@ -147,7 +191,7 @@ def _bring_up(connection: apsw.Connection) -> None:
     try:
         # Read again under the lock: another process may have brought it up meanwhile.
         version = connection.pragma("user_version")
-        if version not in (0, SCHEMA_VERSION):
+        if version > SCHEMA_VERSION:
             raise StoreError("the journal was written by a newer release; use that one", schema=version)
         if version == 0:
             is_old = connection.execute("select 1 from sqlite_schema where name = 'records'").fetchone()
@@ -155,6 +199,9 @@ def _bring_up(connection: apsw.Connection) -> None:
                 _migrate(connection)
             else:
                 connection.execute(_TABLES)
+        if version < SCHEMA_VERSION:
+            # Before version 3 an index of `records` held the identities; where it is, it stays and does no harm.
+            connection.execute(_RUN_TABLES + _FILL_IDENTITIES + _NEED_IDENTITY)
             connection.pragma("user_version", SCHEMA_VERSION)
         connection.execute("commit")
     except BaseException:

@@ -19,7 +19,8 @@ from replenish.stores.fence import Fence, fence_of
 from replenish.stores.journal import STATUS_BY_TYPE, Journal, set_letter_status
 from replenish.stores.journal_chain import fault_of_row
 from replenish.stores.journal_entry import EPOCH_STARTED, JournalRecord
-from replenish.stores.journal_events import INSERT_LETTER, INSERT_ROW
+from replenish.stores.journal_events import INSERT_LETTER
+from replenish.stores.journal_identity import insert_record_row
 from replenish.stores.journal_reader import JournalReader
 from replenish.stores.layout import RootLayout
 from replenish.stores.locks import hold
@@ -124,7 +125,7 @@ def receive(journal: Journal, entries: Sequence[SealedEntry], now: datetime) -> 
                 raise DamagedLog(f"the shipped range is refused: {fault}", seq=seq + 1)
             if row.epoch < epoch:
                 raise Fenced("the shipped range is of an older epoch", epoch=row.epoch, own_epoch=epoch)
-            journal.connection.execute(INSERT_ROW, row)
+            insert_record_row(journal.connection, row)
             journal.connection.executemany(INSERT_LETTER, [(*letter, row.time, row.time) for letter in letters])
             if row.type in STATUS_BY_TYPE:
                 nrs = json.loads(row.data or b"")["nrs"]

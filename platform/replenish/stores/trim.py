@@ -7,6 +7,7 @@ trimmed body finds it in its segment (`log_records`).
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import cast
 
 from replenish.digests import file_digest
@@ -15,6 +16,7 @@ from replenish.stores.failpoints import failpoint
 from replenish.stores.journal import Journal
 from replenish.stores.journal_chain import canonical_digest
 from replenish.stores.journal_entry import EVENT_DEAD, EVENTS_SETTLED
+from replenish.stores.journal_runs import clear_bodies
 from replenish.stores.layout import RootLayout
 from replenish.stores.locks import hold
 from replenish.stores.segments import Segment, sealed_segments
@@ -53,14 +55,23 @@ def _trim_range(journal: Journal, segment: Segment, before: str, settled: dict[s
         raise DamagedLog("a sealed segment is gone or altered: its range stays in the journal", segment=segment.path)
     follows = int(journal.meta(_DONE) or 0) == segment.first_seq - 1
     with journal.transaction(as_standby=bool(journal.meta("standby"))):
+        # Those in runs are not in `records`: both ways of keeping them are gone through.
         journal.connection.executemany(
             _CLEAR, ((canonical_digest(cast(bytes, event.body)), event.seq) for event in may_go)
         )
+        for first, last in _spans([event.seq for event in may_go]):
+            clear_bodies(journal.connection, first, last)
         if follows and len(may_go) == len(events):
             journal.set_meta(_DONE, str(segment.last_seq))
         failpoint("trim.before_commit")
     failpoint("trim.after_commit")
     return len(may_go)
+
+
+def _spans(seqs: list[int]) -> list[tuple[int, int]]:
+    """Rising places as (first, last) of those without a gap between them."""
+    groups = groupby(enumerate(seqs), key=lambda pair: pair[1] - pair[0])
+    return [(places[0][1], places[-1][1]) for _, group in groups if (places := list(group))]
 
 
 def _settled_to(journal: Journal) -> dict[str, int]:

@@ -14,16 +14,24 @@ from replenish.errors import DamagedLog
 from replenish.stores.doctor.findings import Finding
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.journal_reader import JournalReader
+from replenish.stores.journal_schema import show_as_current
 
 SUBJECT = "journal"
 NEWEST_ENTRIES = 1_000
 """Entries whose chain is verified by the quick look."""
 _MAGIC = b"SQLite format 3\0"
+_SPANS = """
+create temp view spans as select seq as first, seq as last, epoch from main.records
+    union all select first_seq, last_seq, epoch from event_runs
+"""
+_SUMMARY = "select coalesce(min(first), 1), coalesce(max(last), 0), coalesce(sum(last - first + 1), 0) from spans"
 _GAPS = """
-select seq, next from (select seq, lead(seq) over (order by seq) as next from records) where next <> seq + 1 limit 3
+select last, next from (select last, lead(first) over (order by first) as next from spans) where next <> last + 1
+limit 3
 """
 _EPOCHS = """
-select seq from (select seq, epoch, lag(epoch) over (order by seq) as before from records) where epoch < before limit 1
+select first from (select first, epoch, lag(epoch) over (order by first) as before from spans) where epoch < before
+limit 1
 """
 
 
@@ -73,7 +81,7 @@ def _header_fault(path: Path) -> str:
 
 def _order_faults(path: Path) -> list[Finding]:
     findings = []
-    summary = _query(path, "select coalesce(min(seq), 1), coalesce(max(seq), 0), count(*) from records")[0]
+    summary = _query(path, _SUMMARY)[0]
     first, last, count = (int(value) for value in summary)
     if first != 1 or count != last:
         gaps = [(int(a) + 1, int(b) - 1) for a, b in _query(path, _GAPS)]
@@ -104,6 +112,8 @@ def _query(path: Path, sql: str) -> list[tuple[Any, ...]]:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(30_000)
+        show_as_current(connection)
+        connection.execute(_SPANS)
         return list(connection.execute(sql))
     finally:
         connection.close()

@@ -20,7 +20,8 @@ from replenish.stores.durable import fsync_path
 from replenish.stores.journal import Journal, set_letter_status
 from replenish.stores.journal_chain import GENESIS, fault_of_row
 from replenish.stores.journal_entry import EVENT_TYPES, LETTER_DISCARDED, LETTER_REDRIVEN, LetterStatus
-from replenish.stores.journal_events import INSERT_LETTER, INSERT_ROW
+from replenish.stores.journal_events import INSERT_LETTER
+from replenish.stores.journal_identity import insert_record_row
 from replenish.stores.segments import SealedEntry
 
 ENTRIES_PER_COMMIT = 5_000
@@ -93,7 +94,7 @@ def _sound_entry(sources: Sequence[LogSource], seq: int, before: bytes) -> tuple
 
 def _insert(connection: apsw.Connection, entry: SealedEntry, restored: RestoredJournal, source: str) -> None:
     row = entry.row
-    connection.execute(INSERT_ROW, row)
+    insert_record_row(connection, row)
     connection.executemany(INSERT_LETTER, [(*letter, row.time, row.time) for letter in entry.letters])
     if row.type in _STATUS and row.data is not None:
         set_letter_status(connection, json.loads(row.data)["nrs"], _STATUS[row.type], row.time)

@@ -10,6 +10,8 @@ import apsw
 
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.journal_chain import LetterRow, LogRow
+from replenish.stores.journal_runs import LAST_PLACE, next_run
+from replenish.stores.journal_schema import show_as_current
 from replenish.stores.segments import SealedEntry, Segment, read_segment
 
 PAGE_ENTRIES = 500
@@ -62,7 +64,7 @@ class JournalFileSource:
         """The last place; found by looking where the file cannot say."""
         if self._connection is None:
             return 0
-        rows, _ = try_to_read(lambda: self._select("select coalesce(max(seq), 0) from records", ()))
+        rows, _ = try_to_read(lambda: self._select(LAST_PLACE, ()))
         if rows:
             return int(rows[0][0])
         last, n_empty, nr = 0, 0, 0
@@ -80,6 +82,7 @@ class JournalFileSource:
     def _open(self) -> apsw.Connection:
         connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(30_000)
+        show_as_current(connection)
         return connection
 
     def _read(self, first: int, last: int) -> dict[int, SealedEntry]:
@@ -97,9 +100,28 @@ class JournalFileSource:
         for letter in letters or ():
             by_seq.setdefault(letter[1], []).append(LetterRow._make(letter))
         entries = (LogRow._make(row) for row in rows)
-        return {row.seq: SealedEntry(row, tuple(by_seq.get(row.seq, ()))) for row in entries}
+        singles = {row.seq: SealedEntry(row, tuple(by_seq.get(row.seq, ()))) for row in entries}
+        return singles | {row.seq: SealedEntry(row, ()) for row in self._rows_of_runs(first, last)}
 
-    def _select(self, sql: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    def _rows_of_runs(self, first: int, last: int) -> list[LogRow]:
+        """Events that are kept in runs; without their bodies where only those cannot be read."""
+        rows: list[LogRow] = []
+        after = first - 1
+        while after < last:
+            read, _ = try_to_read(lambda at=after: self._next_rows(at, last, with_bodies=True))  # type: ignore[misc]
+            if read is None:
+                read, _ = try_to_read(lambda at=after: self._next_rows(at, last, with_bodies=False))  # type: ignore[misc]
+            if read == []:
+                break
+            rows += read or []
+            after = read[-1].seq if read else after + 1
+        return rows
+
+    def _next_rows(self, after: int, last: int, *, with_bodies: bool) -> list[LogRow]:
+        run = next_run(self._select, after, last, with_bodies=with_bodies)
+        return [] if run is None else list(run.rows(after, last))
+
+    def _select(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return [] if self._connection is None else list(self._connection.execute(sql, values))
 
 

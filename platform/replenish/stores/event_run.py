@@ -1,0 +1,99 @@
+"""Many events that share all but id and body, kept as one: what doors offer in bulk, and how offers are taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import overload
+
+from replenish.stores.journal_entry import EventEntry
+
+SHORTEST_RUN = 8
+"""Fewer events in a row with the same attributes are journalled one row each."""
+LONGEST_RUN = 2_000
+LARGEST_RUN_BYTES = 8 << 20
+
+
+class EventRun(Sequence[EventEntry]):
+    """Accepted events with the same source, type, feed, contract and trace; reads as the entries it stands for.
+
+    Args:
+        like: Any entry of the run; its id and body do not matter.
+        ids: One per event.
+        bodies: One per event, in the same order.
+    """
+
+    __slots__ = ("bodies", "ids", "like", "n_bytes")
+
+    def __init__(self, like: EventEntry, ids: list[str], bodies: list[bytes]) -> None:
+        self.like, self.ids, self.bodies = like, ids, bodies
+        self.n_bytes = sum(map(len, bodies))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[EventEntry]:
+        source, _, kind, subject, dataschema, _, traceparent, _ = self.like
+        for id_, body in zip(self.ids, self.bodies, strict=True):
+            yield EventEntry(source, id_, kind, subject, dataschema, body, traceparent)
+
+    @overload
+    def __getitem__(self, place: int) -> EventEntry: ...
+    @overload
+    def __getitem__(self, place: slice) -> EventRun: ...
+    def __getitem__(self, place: int | slice) -> EventEntry | EventRun:
+        if isinstance(place, slice):
+            return EventRun(self.like, self.ids[place], self.bodies[place])
+        return self.like._replace(id=self.ids[place], body=self.bodies[place])
+
+
+class JoinedEntries(Sequence[EventEntry]):
+    """Several offers as one, in their order, without taking runs apart."""
+
+    def __init__(self, parts: Sequence[Sequence[EventEntry]]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __iter__(self) -> Iterator[EventEntry]:
+        for part in self.parts:
+            yield from part
+
+    @overload
+    def __getitem__(self, place: int) -> EventEntry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[EventEntry]: ...
+    def __getitem__(self, place: int | slice) -> EventEntry | list[EventEntry]:
+        return list(self)[place]
+
+
+def in_runs(entries: Sequence[EventEntry]) -> Iterator[EventRun | list[EventEntry]]:
+    """The entries in their order: runs where many in a row are alike, lists of single ones between them."""
+    for part in entries.parts if isinstance(entries, JoinedEntries) else (entries,):
+        if isinstance(part, EventRun):
+            for start in range(0, len(part), LONGEST_RUN):
+                run = part if len(part) <= LONGEST_RUN else part[start : start + LONGEST_RUN]
+                yield run if _may_be_a_run(run) else list(run)
+        elif len(part) < SHORTEST_RUN:
+            yield list(part)
+        else:
+            yield from _alike(part)
+
+
+def _alike(entries: Sequence[EventEntry]) -> Iterator[EventRun | list[EventEntry]]:
+    for (*_, letter), group in groupby(entries, key=_shared_of):
+        alike = list(group)
+        for start in range(0, len(alike), LONGEST_RUN):
+            piece = alike[start : start + LONGEST_RUN]
+            run = EventRun(piece[0], [entry.id for entry in piece], [entry.body for entry in piece])
+            yield run if letter is None and _may_be_a_run(run) else piece
+
+
+def _shared_of(entry: EventEntry) -> tuple[object, ...]:
+    source, _, kind, subject, dataschema, _, traceparent, letter = entry
+    return source, kind, subject, dataschema, traceparent, letter
+
+
+def _may_be_a_run(run: EventRun) -> bool:
+    return len(run) >= SHORTEST_RUN and run.n_bytes <= LARGEST_RUN_BYTES

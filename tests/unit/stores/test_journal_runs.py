@@ -1,0 +1,230 @@
+"""Runs: many events in one row of the file are, to every reader, the single records they stand for."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replenish.errors import DamagedLog
+from replenish.stores.doctor.journal_file import check_journal_file
+from replenish.stores.doctor.journal_restore import restore_journal
+from replenish.stores.doctor.journal_sources import JournalFileSource
+from replenish.stores.event_run import SHORTEST_RUN, EventRun, JoinedEntries, in_runs
+from replenish.stores.journal import Journal
+from replenish.stores.journal_chain import next_chain, shared_header
+from replenish.stores.journal_entry import EVENT_DELETE, EventEntry
+from replenish.stores.journal_reader import JournalReader
+from replenish.stores.segments import log_entries, seal
+from replenish.stores.trim import trim
+from tests.unit.stores.log_entries_for_tests import NOW, dead_event, event, file_record, letter, root, settle
+
+SECOND_SCHEMA = """
+create table records (
+    seq integer primary key check (seq > 0),
+    source text not null, id text not null, type text not null, subject text not null,
+    time text not null, dataschema text not null, data blob, traceparent text,
+    epoch integer not null, body_digest blob not null, chain blob not null,
+    canonical_digest blob, unique (source, id)
+) strict;
+create table dead_letters (
+    nr integer primary key,
+    seq integer not null references records (seq) deferrable initially deferred,
+    feed_id text not null, file text not null, row_nr integer,
+    reason text not null, field text, rule text, raw text,
+    status text not null default 'open', first_seen text not null, last_seen text not null,
+    attempts integer not null default 1
+) strict;
+create index dead_letters_by_seq on dead_letters (seq);
+create table meta (name text primary key, value text not null) strict, without rowid;
+create index records_but_events on records (seq, type)
+    where (type < 'replenish.event.' or type > 'replenish.event/');
+pragma user_version = 2;
+"""
+"""As the release before wrote it."""
+
+
+def many(n: int, first: int = 0, **changes: object) -> list[EventEntry]:
+    return [event(f"{nr}", {"nr": nr}, **changes) for nr in range(first, first + n)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """1: a file; 2-41: a run; 42: a dead event; 43-62: a run of deletes; 63: a single event; 64: a file."""
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.append(file_record("a", offered=2), [letter(1)])
+    journal.append_events([*many(40), dead_event("y"), *many(20, 40, type=EVENT_DELETE), event("z")], now=NOW)
+    journal.append(file_record("b"))
+    journal.close()
+    return tmp_path / "journal.sqlite"
+
+
+def test_a_run_is_read_as_single_records(path: Path) -> None:
+    reader = JournalReader(path)
+    assert apsw.Connection(str(path)).execute("select first_seq, last_seq from event_runs").fetchall() == [
+        (2, 41),
+        (43, 62),
+    ]
+    rows = list(reader.rows())
+    assert [row.seq for row in rows] == list(range(1, 65))
+    assert [record.data.get("nr") for record in reader.records(3, up_to_seq=6)] == [2, 3, 4]
+    found = reader.find("till", "17")
+    assert found is not None
+    assert (found.seq, found.data, found.chain) == (19, {"nr": 17}, rows[18].chain.hex())
+    assert reader.chain_at(50) == rows[49].chain
+    assert reader.head().seq == reader.last_seq() == 64
+    assert [e.seq for e in reader.event_bodies(39, 45)] == [40, 41, 42, 43, 44, 45]
+    assert [e.seq for e in reader.event_bodies(39, types=(EVENT_DELETE,), limit=2)] == [43, 44]
+    assert [row.seq for row in reader.rows(type=(EVENT_DELETE, "replenish.file.accepted"))] == [1, *range(43, 63), 64]
+    assert reader.verify_chain() == 64
+    assert reader.verify_chain(30, 50) == 21
+    assert reader.check() == []
+    assert check_journal_file(path, is_expected=True, is_thorough=True) == []
+
+
+OFFERS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(1, 30), st.sampled_from([0, 0, 0, 1]), st.booleans()),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(OFFERS)
+def test_runs_and_single_rows_give_the_same_log(tmp_path_factory: pytest.TempPathFactory, offers) -> None:
+    folder = tmp_path_factory.mktemp("logs")
+    packed, plain = Journal(folder / "packed.sqlite"), Journal(folder / "plain.sqlite")
+    for first, n, version, as_run in offers:
+        entries = [event(f"{nr}", {"v": version}) for nr in range(first, first + n)]
+        offer = EventRun(entries[0], [e.id for e in entries], [e.body for e in entries]) if as_run else entries
+        receipts = packed.append_events(JoinedEntries([offer, [dead_event(f"d{first}")]]), now=NOW)
+        single = [r for e in (*entries, dead_event(f"d{first}")) for r in plain.append_events([e], now=NOW)]
+        assert receipts == single
+    assert list(packed.rows()) == list(plain.rows())
+    assert packed.verify_chain() == plain.verify_chain() == packed.last_seq()
+    assert packed.check() == plain.check() == []
+
+
+def test_offers_are_taken_apart_without_losing_order() -> None:
+    entries = [*many(3), dead_event("y"), *many(2_500, 3), event("t", traceparent="00-1"), *many(9, 3_000)]
+    parts = list(in_runs(JoinedEntries([entries, EventRun(entries[0], ["r"], [b"{}"])])))
+    assert [type(part).__name__ for part in parts] == [
+        "list", "list", "EventRun", "EventRun", "list", "EventRun", "list",
+    ]  # fmt: skip
+    assert [len(part) for part in parts] == [3, 1, 2_000, 500, 1, 9, 1]
+    assert [entry for part in parts for entry in part][:-1] == entries
+    assert SHORTEST_RUN > 3
+
+
+@pytest.mark.parametrize(
+    ("sql", "seq"),
+    [
+        ("update event_runs set bodies = cast(replace(bodies, '{\"nr\": 7}', '{\"nr\": 8}') as blob)", 9),
+        ("update event_runs set ids = cast(replace(ids, '\"45\"', '\"99\"') as blob)", 48),
+        ("update event_runs set subject = 'x' where first_seq = 43", 43),
+        ("update event_runs set epoch = 2 where first_seq = 43", 43),
+        ("update event_runs set chains = zeroblob(length(chains)) where first_seq = 43", 43),
+        ("update event_runs set last_seq = 61 where first_seq = 43", 43),
+        ("update event_runs set ids = x'5b' where first_seq = 43", 43),
+        ("delete from event_runs where first_seq = 43", 43),
+        ("insert into dead_letters select 9, 1, feed_id, file, row_nr, reason, field, rule, raw, status, first_seen,"
+         " last_seen, attempts from dead_letters where nr = 1; update dead_letters set seq = 44 where nr = 9", 44),
+    ],
+)  # fmt: skip
+def test_any_change_of_a_run_is_found_at_its_place(path: Path, sql: str, seq: int) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute(sql)
+    connection.close()
+    with pytest.raises(DamagedLog) as damage:
+        JournalReader(path).verify_chain()
+    assert damage.value.ids["seq"] == seq
+    assert check_journal_file(path, is_expected=True, is_thorough=True)
+
+
+def test_an_id_in_a_run_is_a_duplicate_or_a_conflict(path: Path) -> None:
+    journal = Journal(path)
+    offered = [*many(10), event("3", {"nr": "3"}), event("new")]
+    receipts = journal.append_events(offered, now=NOW)
+    assert receipts == [*(("duplicate", nr + 2) for nr in range(10)), ("conflict", 65), ("accepted", 66)]
+    assert journal.append_events([event("45", {"nr": 45})], now=NOW)[0].outcome == "conflict"
+
+
+def test_trimming_divides_a_run_and_leaves_its_identities(tmp_path: Path) -> None:
+    layout, journal = root(tmp_path)
+    journal.append_events(many(40), now=NOW)
+    before = list(journal.rows())
+    settle(journal, 30)
+    seal(journal, layout, min_records=1, max_records=12)
+    assert trim(journal, layout, now=NOW + timedelta(days=60)) == 30
+    assert [e.seq for e in journal.event_bodies(0) if e.body is None] == list(range(1, 31))
+    assert journal.verify_chain() == 41
+    assert [entry.row for entry in log_entries(journal, layout)][:40] == before
+    spelled = [event(f"{nr}", b'{"nr":%d}' % nr) for nr in range(40)]
+    assert {r.outcome for r in journal.append_events(spelled, now=NOW)} == {"duplicate"}
+    assert journal.append_events([event("5", {"nr": 6})], now=NOW)[0].outcome == "conflict"
+    settle(journal, 41)
+    assert trim(journal, layout, now=NOW + timedelta(days=60)) == 10
+    assert journal.verify_chain() == 43
+
+
+def test_a_restored_journal_has_the_entries_of_its_runs(path: Path, tmp_path: Path) -> None:
+    restored = restore_journal(tmp_path / "new.sqlite", [JournalFileSource(path)], path)
+    assert (restored.n_entries, restored.bodies_lost, restored.lost) == (64, [], None)
+    assert list(JournalReader(tmp_path / "new.sqlite").rows()) == list(JournalReader(path).rows())
+
+
+def test_a_damaged_body_costs_only_itself(path: Path, tmp_path: Path) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute("update event_runs set bodies = cast(replace(bodies, '{\"nr\": 7}', '{\"nr\": 8}') as blob)")
+    connection.close()
+    restored = restore_journal(tmp_path / "new.sqlite", [JournalFileSource(path)], path)
+    assert (restored.n_entries, restored.bodies_lost) == (64, [9])
+
+
+def second_schema(path: Path) -> None:
+    """A file of the release before: three events and a file."""
+    connection = apsw.Connection(str(path))
+    connection.execute(SECOND_SCHEMA)
+    chain = bytes(32)
+    for seq in range(1, 4):
+        body = b'{"nr":%d}' % seq
+        sha = hashlib.sha256(body).digest()
+        shared = shared_header(1, NOW.isoformat(), "till", "replenish.event.upsert", "events.sales", "sales@1.0.0")
+        chain = next_chain(chain, sha, seq, f"{seq}", shared, None)
+        connection.execute(
+            "insert into records values (?, 'till', ?, 'replenish.event.upsert', 'events.sales', ?, 'sales@1.0.0', ?,"
+            " null, 1, ?, ?, null)",
+            (seq, f"{seq}", NOW.isoformat(), body, sha, chain),
+        )
+    connection.close()
+
+
+def test_a_file_of_the_release_before_is_read_brought_up_and_continued(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    second_schema(path)
+    assert check_journal_file(path, is_expected=True, is_thorough=True) == []
+    reader = JournalReader(path)
+    assert (reader.verify_chain(), reader.find("till", "2").seq, reader.check()) == (3, 2, [])  # type: ignore[union-attr]
+    reader.close()
+    journal = Journal(path)
+    again = [event(f"{nr}", {"nr": nr}) for nr in range(1, 21)]
+    assert [r.outcome for r in journal.append_events(again, now=NOW)] == ["duplicate"] * 3 + ["accepted"] * 17
+    assert journal.verify_chain() == 20
+    assert journal.check() == []
+
+
+def test_a_process_of_the_release_before_cannot_write_beside(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    second_schema(path)
+    old = apsw.Connection(str(path))
+    Journal(path).append_events(many(20, 100), now=NOW)
+    with pytest.raises(apsw.ConstraintError, match="older release"):
+        old.execute(
+            "insert into records values (24, 'till', '100', 'replenish.event.upsert', 'events.sales', 'x', 'y', null,"
+            " null, 1, x'', x'', null)"
+        )
