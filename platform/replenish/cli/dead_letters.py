@@ -14,7 +14,7 @@ import polars as pl
 import typer
 
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
-from replenish.cli.tables import frame_table, open_console
+from replenish.cli.tables import frame_table, letter_counts_table, letter_table, open_console
 from replenish.errors import NotApplicable, OutOfRange
 from replenish.ingest.dead_letters import Redrive, discard_letters
 from replenish.ingest.door import INGEST_LOCK, LOCK_WAIT_SECONDS
@@ -26,7 +26,6 @@ from replenish.stores.journal_entry import DeadLetter
 from replenish.stores.locks import hold
 
 group = typer.Typer(help="Dead letters: list, show, redrive, discard.", no_args_is_help=True)
-LONGEST_RAW = 80
 
 Root = Annotated[Path | None, typer.Option(help="Root of the deployment.")]
 FeedName = Annotated[str | None, typer.Option(help="Only of this feed.")]
@@ -53,14 +52,11 @@ def list_letters(
             print(json.dumps(asdict(letter), default=str, ensure_ascii=False))
         return
     console = open_console()
-    rows = [(f, r, count, REASONS.get(r, "a rule of the feed")) for (f, r), count in counts.items()]
-    schema = ["feed", "reason", "letters", "meaning"]
-    console.print(frame_table(f"Dead letters, {status}", pl.DataFrame(rows, schema=schema, orient="row", strict=False)))
-    shown = [
-        (d.nr, d.feed_id, d.file, d.row_nr, d.reason, d.field, d.rule, (d.raw or "")[:LONGEST_RAW]) for d in letters
-    ]
-    schema = ["nr", "feed", "file or id", "row", "reason", "field", "rule", "raw"]
-    console.print(frame_table("Letters", pl.DataFrame(shown, schema=schema, orient="row", strict=False), most=limit))
+    if not counts:
+        console.print("no dead letters" if wanted is None else f"no {status} dead letters")
+        return
+    console.print(letter_counts_table(f"Dead letters, {status}", counts))
+    console.print(letter_table("Letters, oldest first", letters))
 
 
 @group.command("show")

@@ -14,11 +14,15 @@ from rich.markup import escape
 from replenish.bitemporal import origin_instant
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
 from replenish.cli.storage_facts import storage_alarms
-from replenish.cli.tables import feed_counts_table, frame_table, open_console
+from replenish.cli.tables import feed_counts_table, frame_table, letter_counts_table, letter_table, open_console
 from replenish.control.alarms import read_alarm_policy
 from replenish.control.freshness import freshness_of_lake
 from replenish.control.stream_state import judge_streams
 from replenish.errors import NotApplicable
+from replenish.ingest.settle import SETTLED_TYPES, settled_positions
+
+EVENTS_LOOKED_AT = 1000
+"""Behind the last settled batch, for feeds whose events wait."""
 
 
 def show_status(
@@ -39,13 +43,10 @@ def show_status(
     console.print(f"data set [bold]{deployment.dataset.dataset_id}[/] in {deployment.layout.root}", soft_wrap=True)
     _print_alarms(deployment, console)
     console.print(feed_counts_table(deployment.journal))
+    _print_waiting(deployment, console)
     _print_degraded(deployment, console)
     console.print(_freshness(deployment, instant))
-    letters = deployment.journal.dead_letters()[-dead:] if dead else []
-    if letters:
-        rows = [(d.feed_id, d.file, d.row_nr, d.reason, d.field, d.rule, str(d.raw)[:80]) for d in letters]
-        schema = ["feed", "file", "row", "reason", "field", "rule", "raw"]
-        console.print(frame_table("Newest dead letters", pl.DataFrame(rows, schema=schema, orient="row", strict=False)))
+    _print_letters(deployment, console, dead)
     if deployment.lake.has("decisions/replenishment"):
         counts = deployment.lake.read("decisions/replenishment").group_by("origin_date", "verdict", "status").len()
         shown = counts.sort("origin_date", "verdict", "status", descending=[True, False, False]).head(12)
@@ -58,6 +59,28 @@ def _print_alarms(deployment: Deployment, console: Console) -> None:
         colour = "red" if alarm.severity == "critical" else "yellow"
         line = f"[bold {colour}]{alarm.severity}[/]: {escape(alarm.subject)}. See {alarm.runbook}"
         console.print(line, soft_wrap=True)
+
+
+def _print_waiting(deployment: Deployment, console: Console) -> None:
+    """Whether events were accepted that are not facts yet."""
+    journal = deployment.journal
+    settled = settled_positions(journal)
+    newest = journal.event_bodies(settled.through, limit=EVENTS_LOOKED_AT, types=SETTLED_TYPES)
+    if feeds := sorted({event.subject for event in newest if not settled.has(event.subject, event.seq)}):
+        words = f"[yellow]accepted events wait to be settled[/] ({escape(', '.join(feeds))}): the next run does it"
+        console.print(f"{words}, or `replenish ingest`", soft_wrap=True)
+
+
+def _print_letters(deployment: Deployment, console: Console, most: int) -> None:
+    """Open letters of every door: counts, and the newest of them."""
+    counts = deployment.journal.count_dead_letters("open")
+    if not counts:
+        console.print("no open dead letters")
+        return
+    console.print(letter_counts_table("Open dead letters", counts))
+    if most:
+        console.print(letter_table("Newest open dead letters", deployment.journal.dead_letters(status="open")[-most:]))
+        console.print("One of them whole: `replenish dead-letters show NR`. What to do: docs/runbooks/dead_letters.md")
 
 
 def _print_degraded(deployment: Deployment, console: Console) -> None:
@@ -76,6 +99,8 @@ def _last_origin_instant(deployment: Deployment) -> datetime:
 
 
 def _freshness(deployment: Deployment, instant: datetime) -> object:
+    if not any(deployment.lake.has(f"silver/{stream}") for stream in deployment.contracts):
+        return "freshness: no tables yet, `replenish run` makes them from the log"
     try:
         verdict = freshness_of_lake(deployment.lake, deployment.contracts, deployment.dataset, instant)
     except NotApplicable as why:

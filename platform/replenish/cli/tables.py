@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from replenish.ingest.door import FileVerdict
+from replenish.ingest.reasons import REASONS
 from replenish.stores.journal import Journal
-from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED, FILE_DEAD
+from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED, FILE_DEAD, DeadLetter
 from replenish.units import CENTS_PER_UNIT_OF_MONEY
 
 LISTED_FILES = 40
@@ -65,22 +66,50 @@ def file_table(files: Iterable[FileVerdict]) -> Table:
 
 
 def feed_counts_table(journal: Journal) -> Table:
-    """One row a feed: sums over every file and settled batch of events; offered = accepted + dead + duplicate."""
-    numbers = ("files", "offered", "accepted", "dead", "duplicate")
+    """One row a feed: sums over every file and settled batch of events; offered = accepted + dead + duplicate.
+
+    What a door refused before it was journalled as an event is not among them: see `letter_counts_table`.
+    """
+    numbers = ("deliveries", "offered", "accepted", "dead", "duplicate")
     sums: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
     for record in journal.records(type=(FILE_ACCEPTED, FILE_DEAD, EVENTS_SETTLED)):
         data: dict[str, Any] = record.data
         counts = {name: int(data.get(name, 0)) for name in numbers[1:]}
         feed_id = record.subject if record.type == EVENTS_SETTLED else record.source
-        sums.setdefault(feed_id, Counter()).update(files=int(record.type != EVENTS_SETTLED), **counts)
+        sums.setdefault(feed_id, Counter()).update(deliveries=1, **counts)
         reasons.setdefault(feed_id, Counter()).update(data.get("reasons", {}))
-    table = _table(
-        "Rows by feed: offered = accepted + dead + duplicate", "feed", *numbers, "dead, by reason", right=numbers
-    )
+    title = "Files and settled events by feed: offered = accepted + dead + duplicate"
+    table = _table(title, "feed", *numbers, "dead, by reason", right=numbers)
     for feed_id, counts in sorted(sums.items()):
         table.add_row(feed_id, *(_count(counts[n]) for n in numbers), _reasons(dict(reasons[feed_id])))
     return table
+
+
+def letter_counts_table(title: str, counts: Mapping[tuple[str, str], int]) -> Table:
+    """Dead letters of every door by feed and reason, and what the reason means.
+
+    Args:
+        counts: (feed, reason) to letters, as `count_dead_letters` gives them.
+    """
+    table = _table(title, "feed", "reason", "letters", "meaning", right=("letters",))
+    for (feed_id, reason), count in counts.items():
+        table.add_row(escape(feed_id), escape(reason), _count(count), REASONS.get(reason, "a rule of the feed"))
+    return table
+
+
+def letter_table(title: str, letters: Iterable[DeadLetter]) -> Table:
+    """One short row a letter; `dead-letters show NR` prints it whole."""
+    table = _table(title, "nr", "feed", "file or id", "row", "reason", "field", "rule", "raw", right=("nr", "row"))
+    for d in letters:
+        texts = (_short(d.file, 23), "" if d.row_nr is None else str(d.row_nr), d.reason, d.field or "")
+        raw = _short(" ".join((d.raw or "").split()), 34)
+        table.add_row(str(d.nr), escape(d.feed_id), *map(escape, texts), escape(_short(d.rule or "", 44)), escape(raw))
+    return table
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def frame_table(title: str, frame: pl.DataFrame, *, most: int = 60) -> Table:

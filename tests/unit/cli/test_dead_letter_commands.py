@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from replenish.cli.deployment import open_deployment
 from replenish.cli.main import app
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.events.offered_event import OfferedEvent
+from replenish.ingest.settle import settle_events
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal import Journal
 from replenish.stores.layout import RootLayout
@@ -69,3 +71,21 @@ def test_discard_needs_a_reason_and_keeps_the_letter(root: Path) -> None:
     assert [json.loads(line)["nr"] for line in run(root, "list", "--json").output.splitlines()] == [2]
     gone = json.loads(run(root, "list", "--status", "discarded", "--json").output)
     assert gone["raw"].endswith("}")
+
+
+def test_status_counts_what_doors_refused_and_says_what_waits(root: Path) -> None:
+    def status() -> str:
+        return CliRunner().invoke(app, ["status", "--root", str(root)]).output
+
+    said = status()
+    assert "accepted events wait to be settled (events.sales)" in said
+    assert "no tables yet" in said
+    for reason in ("below_minimum", "id_conflict"):
+        assert reason in said.split("Open dead letters")[1].split("Newest open dead letters")[0]
+    deployment = open_deployment(root)
+    settle_events(deployment.dataset, deployment.contracts, deployment.journal, deployment.layout, now=NOW)
+    for nr in ("1", "2"):
+        run(root, "discard", "--nr", nr, "--reason", "a test of the till")
+    said = status()
+    assert "wait" not in said
+    assert "no open dead letters" in said
