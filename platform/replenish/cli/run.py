@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from replenish.bitemporal import knowledge_date_expr
 from replenish.cli.dagster_process import materialize, serve
-from replenish.cli.deployment import Deployment, default_root, open_deployment, prepare_deployment, root_for
+from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment, prepare_deployment, root_for
 from replenish.cli.doctor import check_before_start
 from replenish.cli.tables import open_console
 from replenish.contracts.model import TIMESTAMP
@@ -46,7 +46,7 @@ def run_with_progress(layout: RootLayout, *, select: str, origin: date | None, c
 
 
 def choose_origin(deployment: Deployment, asked: date | None, console: Console) -> date:
-    """The origin to run: the one asked for, else the data set's, else the first one that sees all of the data.
+    """The origin to run: the one asked for, else the data set's, else the first that sees all data, at most today.
 
     Raises:
         ContractError: Nothing was accepted, so there is no origin to choose.
@@ -60,7 +60,12 @@ def choose_origin(deployment: Deployment, asked: date | None, console: Console) 
         raise ContractError("no row was accepted, so there is no origin to run: `replenish status` says why")
     known = pl.Series("known", [max(map(datetime.fromisoformat, newest))], TIMESTAMP).to_frame()
     dataset = deployment.dataset
-    return known.select(knowledge_date_expr("known", dataset.zone, dataset.cutoff)).item()
+    sees_all, today = known.select(knowledge_date_expr("known", dataset.zone, dataset.cutoff)).item(), now_utc().date()
+    if sees_all > today:
+        console.print(
+            f"what became known after {dataset.cutoff:%H:%M} is seen by the origin {sees_all}, not by today's"
+        )
+    return min(sees_all, today)
 
 
 def run_one_origin(
