@@ -21,7 +21,7 @@ from replenish.ingest.cdc.row_events import RowBatch, RowColumns, batch_of
 from replenish.ingest.cdc.source_tables import TableShape
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 
-BLOCK_MESSAGES = 20_000
+BLOCK_MESSAGES = 25_000
 """A block has at least so many, where there are: judging one has a fixed cost of some milliseconds."""
 MAX_OPEN_CHANGES = 100_000
 """Longer transactions are read in pieces of exactly so many changes: memory stays bounded, and the pieces are the same
@@ -232,12 +232,18 @@ class BlockReader:
             lsns.append(lsn_text(begin.commit_lsn))
             told.append(shape.told("U" if number % 2 else "I", begin.commit_time.isoformat(), lsns[-1]))
         bodies, odd = plain_bodies(cells, shape, told, which)
-        ids = [f"{lsns[place]}:{nr}" for place, nr in zip(which.tolist(), block.numbers[rows].tolist(), strict=True)]
-        bound = shape.bound
-        fields = (EVENT_UPSERT, bound.feed.feed_id, bound.dataschema)
-        kinds, feeds, schemas = map(repeat, fields)
-        source, none = repeat(self._changes.source), repeat(None)
-        entries = list(map(EventEntry._make, zip(source, ids, kinds, feeds, schemas, bodies, none, none)))  # noqa: B905 endless ones
+        ids = pl.select(
+            pl.concat_str(
+                pl.Series(lsns, dtype=pl.String()).gather(which), pl.lit(":"), pl.Series(block.numbers[rows])
+            ).alias("id")
+        )["id"]
+        source, feed = self._changes.source, shape.bound.feed.feed_id
+        bound = zip(
+            repeat(source), ids.to_list(), repeat(EVENT_UPSERT), repeat(feed), repeat(shape.bound.dataschema), bodies,
+            repeat(None), repeat(None),
+        )  # fmt: skip
+        # As EventEntry._make does it, without a call of Python's a row.
+        entries = list(map(tuple.__new__, repeat(EventEntry), bound))
         return _PlainPart(rows, entries, shape, read_frame(cells, shape, told, which), odd)
 
     def _merged(self, block: _Block, parts: list[_PlainPart]) -> RowBatch:
@@ -253,7 +259,7 @@ class BlockReader:
         places = np.empty_like(order)
         places[order] = np.arange(len(order))
         entries = [entry for part in parts for entry in part.entries] + [event.entry for event in left]
-        batch = RowBatch([entries[nr] for nr in order.tolist()])
+        batch = RowBatch(entries if len(keys) == 1 else [entries[nr] for nr in order.tolist()])
         start = 0
         for part in parts:
             own = places[start : start + len(part.entries)]

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
+from operator import attrgetter
 
 from replenish.errors import JournalOverloaded
 from replenish.ingest.cdc.row_events import RowBatch, judge_rows
@@ -20,6 +21,7 @@ MAX_UNDER_WAY = 2
 OVERLOAD_PAUSE_SECONDS = 0.05
 OVERLOAD_ATTEMPTS = 1_200
 """A minute: others fill the journal's queue, and we wait for our turn."""
+_outcome_of = attrgetter("outcome")
 
 
 class Journalling:
@@ -84,4 +86,4 @@ class Journalling:
 
     def _count(self) -> None:
         for receipts in self._under_way.popleft().result():
-            self.outcomes.update(receipt.outcome for receipt in receipts.result())
+            self.outcomes.update(map(_outcome_of, receipts.result()))

@@ -7,6 +7,7 @@ one, each costs several microseconds of Python; by their columns, a fraction of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from replenish.ingest.cdc.row_events import MAX_PLAIN_BODY_BYTES, is_read_again
-from replenish.ingest.cdc.source_tables import RESERVED, TableShape, Told
+from replenish.ingest.cdc.source_tables import COMMIT_TIME, RESERVED, TableShape, Told
 
 Places = NDArray[np.int64]
 _TEXT, _NULL = ord("t"), ord("n")
@@ -124,11 +125,13 @@ def read_frame(cells: pl.DataFrame, shape: TableShape, told: Sequence[Told], whi
     """What the feed reads of the rows: source columns, and reserved ones from `told[which]`."""
     columns = []
     for name in shape.read_columns:
-        if name in RESERVED:
-            values = pl.Series([of.values[RESERVED.index(name)] for of in told], dtype=pl.String())
-            columns.append(values.gather(which).alias(name))
-        else:
+        if name not in RESERVED:
             columns.append(cells[name])
+            continue
+        values = pl.Series(name, [of.values[RESERVED.index(name)] for of in told], dtype=pl.String())
+        if name == COMMIT_TIME and shape.bound.is_commit_time_an_instant:
+            values = pl.Series(name, map(datetime.fromisoformat, values), dtype=pl.Datetime("us", "UTC"))
+        columns.append(values.gather(which))
     return pl.DataFrame(columns)
 
 

@@ -19,7 +19,8 @@ from replenish.ingest.cdc.pgoutput import Cell, Relation, Unchanged
 from replenish.ingest.events.declared_events import DeclaredFeedJudge
 from replenish.ingest.mapping import FeedMapping
 
-RESERVED = ("__op", "__table", "__commit_time", "__lsn")
+COMMIT_TIME = "__commit_time"
+RESERVED = ("__op", "__table", COMMIT_TIME, "__lsn")
 """What a body tells beside the source's columns: operation (I U D T, or S of a snapshot), `schema.table`, the commit's
 time (ISO 8601, UTC) and its position in the source's log. `__table` is always there, the others where the feed reads
 them."""
@@ -63,6 +64,8 @@ class BoundTable:
     """Of `RESERVED`, what bodies tell."""
     key_columns: tuple[str, ...]
     """Source columns that make the contract's fact key: a change of one of them is a new fact."""
+    is_commit_time_an_instant: bool
+    """Whether the feed reads `__commit_time` as the time a row became known, and as nothing else."""
 
     @property
     def is_known_by_commit(self) -> bool:
@@ -94,9 +97,16 @@ def bind_tables(
         needed = tuple(name for name in mapping.source_columns() if name not in RESERVED)
         reserved = frozenset(mapping.source_columns()) & frozenset(RESERVED) | {"__table"}
         bound[table] = BoundTable(
-            table, feed, f"{feed.stream}@{contract.version}", judge, needed, reserved, _key_columns(mapping)
-        )
+            table, feed, f"{feed.stream}@{contract.version}", judge, needed, reserved, _key_columns(mapping),
+            _reads_instant(mapping),
+        )  # fmt: skip
     return bound
+
+
+def _reads_instant(mapping: FeedMapping) -> bool:
+    rule = mapping.feed.knowledge
+    others = replace(mapping, feed=replace(mapping.feed, knowledge=KnowledgeRule("arrival"))).source_columns()
+    return rule.column == COMMIT_TIME and not rule.formats and COMMIT_TIME not in others
 
 
 def _key_columns(mapping: FeedMapping) -> tuple[str, ...]:
