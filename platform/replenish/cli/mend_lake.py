@@ -25,6 +25,8 @@ MAX_ROUNDS = 5
 """Looks at one table: behind a commit that was set aside another fault may show."""
 FALSE_VALUES = ("altered_file", "altered_commit", "empty_commit", "lost_commits", "rows_differ", "content_differs")
 """Kinds of damage that a reader does not notice: what was made from the table may be wrong as well."""
+FOUND_BY_THE_LOG = ("rows_differ", "content_differs", "ledger_differs")
+"""Kinds that show in comparison with the log only."""
 
 BuildGold = Callable[[], None]
 
@@ -57,10 +59,21 @@ class LakeMender:
         """Set aside, rebuild, and look again; a finding counts as mended when its table is found whole after it."""
         for table in sorted({finding.subject for finding in findings}):
             with hold(self._deployment.lake.lock_path(table), f"mend {table}", wait_seconds=WAIT_SECONDS):
-                self._treat_table(table, [finding for finding in findings if finding.subject == table])
+                self._treat_table(table, self._still_found([f for f in findings if f.subject == table]))
         self._drop_what_was_made_from_false_values()
         faults = self._bring_up_to_date()
         return [self._judge(finding, done, faults) for finding, done in self._done]
+
+    def _still_found(self, findings: list[Finding]) -> list[Finding]:
+        """Findings that a second look confirms, now that nobody writes the table: the first may have met a writer."""
+        table = findings[0].subject
+        if not (self._root / table / "_delta_log").is_dir():
+            return findings
+        sound = not check_table(self._root, table).findings
+        gone = [finding for finding in findings if sound and finding.kind not in FOUND_BY_THE_LOG]
+        for finding in gone:
+            self._note(finding, "nothing: it was whole at a second look")
+        return [finding for finding in findings if finding not in gone]
 
     def _treat_table(self, table: str, findings: list[Finding]) -> None:
         """Round by round: what was found, then what shows once that is out of the way."""
@@ -92,8 +105,9 @@ class LakeMender:
         for stream in self._deployment.contracts:
             table = silver_table(stream)
             if bronze_table(stream) in false & self._dropped and table not in self._dropped:
-                if (self._root / table).is_dir():
-                    drop_table(self._root, table, self._quarantine, "made from a damaged bronze table")
+                with hold(self._deployment.lake.lock_path(table), f"mend {table}", wait_seconds=WAIT_SECONDS):
+                    if (self._root / table).is_dir():
+                        drop_table(self._root, table, self._quarantine, "made from a damaged bronze table")
                 self._dropped.add(table)
 
     def _bring_up_to_date(self) -> dict[str, str]:

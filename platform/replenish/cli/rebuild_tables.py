@@ -25,8 +25,9 @@ from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.durable import fsync_path
 from replenish.stores.failpoints import failpoint
 from replenish.stores.journal_entry import PART_BEARING
-from replenish.stores.lake import DeltaLake
+from replenish.stores.lake import WAIT_FOR_WRITER_SECONDS, DeltaLake
 from replenish.stores.layout import RootLayout
+from replenish.stores.locks import hold
 
 LAYERS = ("bronze", "silver", "gold")
 PLAN_FILE = "rebuild.json"
@@ -58,8 +59,9 @@ def read_plan(layout: RootLayout) -> dict[str, Any] | None:
 def begin_plan(deployment: Deployment, stamp: str, *, is_from_raw: bool, is_comparing: bool) -> dict[str, Any]:
     """Write down what is to be set aside, and the digests before, durably; nothing is touched yet."""
     tables = derived_tables(deployment.layout)
-    before = digests_of_layers(deployment.lake, tables) if is_comparing else {}
+    # Offsets first: a table that another process appends to meanwhile is then known to have grown.
     offsets = offsets_of(deployment.lake, tables)
+    before = digests_of_layers(deployment.lake, tables) if is_comparing else {}
     plan = {"stamp": stamp, "tables": tables, "from_raw": is_from_raw, "before": before, "offsets": offsets}
     path = deployment.layout.root / PLAN_FILE
     draft = path.with_suffix(".draft")
@@ -75,8 +77,10 @@ def drop_layers(deployment: Deployment, plan: dict[str, Any]) -> Path:
     layout = deployment.layout
     quarantine = Quarantine(layout.root, layout.quarantine, f"rebuild-{plan['stamp']}")
     for table in plan["tables"]:
-        if not (quarantine.folder / "lake" / table).exists():
-            drop_table(layout.lake, table, quarantine, "rebuilt from the log")
+        # A commit that is under way would land half here and half there.
+        with hold(deployment.lake.lock_path(table), f"rebuild {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS):
+            if not (quarantine.folder / "lake" / table).exists():
+                drop_table(layout.lake, table, quarantine, "rebuilt from the log")
     if plan["from_raw"] and not (quarantine.folder / "accepted").exists():
         quarantine.move(layout.accepted, "derived again from the log")
     failpoint("rebuild.dropped")
