@@ -64,7 +64,9 @@ def show_standby(
 def promote_standby(
     to: Target,
     root: Root = None,
-    force: Annotated[bool, typer.Option("--force", help="Although another root was promoted first.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although another root was promoted first, or this root's log is damaged.")
+    ] = False,
 ) -> None:
     """Fence the old primary off, take what it still has, and let the standby write."""
     promoted = promote(RootLayout(to), RootLayout(root or default_root()), now=now_utc(), is_forced=force)

@@ -75,8 +75,11 @@ def ship(primary: RootLayout, standby: RootLayout, *, now: datetime, max_records
     Raises:
         DamagedLog: A gap, an altered record or file, or the two roots hold different logs; the range is not taken.
         Fenced: The target was promoted, or has seen a later epoch than the primary's.
+        StoreError: Both are one root.
         AlreadyRunning: Another process ships there.
     """
+    if primary.root.resolve() == standby.root.resolve():
+        raise StoreError("a root cannot be its own standby: name another folder", root=primary.root)
     with hold(standby.locks / "ship.lock", "ship the log to this standby"):
         reader, journal = JournalReader(primary.journal), open_standby(standby)
         try:
@@ -168,11 +171,12 @@ def promote(
     Args:
         primary: The old primary's root where it can be reached: its own fence is raised and its last records are
             taken. Else the shared fence (`REPLENISH_FENCE`) is all that stops it.
-        is_forced: Promote although another root was promoted in a later epoch than this standby has seen; what that
-            one took meanwhile is not here.
+        is_forced: Promote although another root was promoted in a later epoch than this standby has seen, or the old
+            primary's log is damaged; what those two took meanwhile is not here.
 
     Raises:
         Fenced: Another root was promoted first.
+        DamagedLog: The old primary's log cannot be read to its end; it is fenced, this one is a standby still.
         StoreError: The root is no standby.
     """
     with hold(standby.locks / "ship.lock", "promote this standby"):
@@ -203,7 +207,12 @@ def _promote(
     failpoint("promote.fenced")
     n_caught_up = 0
     if primary is not None and is_reachable:
-        n_caught_up = _catch_up(journal, standby, primary, now)
+        try:
+            n_caught_up = _catch_up(journal, standby, primary, now)
+        except DamagedLog as damage:
+            if not is_forced:
+                words = f"what the old primary still has cannot be taken ({damage}); force to promote without it"
+                raise DamagedLog(words, primary=primary.root) from damage
     data: dict[str, object] = {"epoch": epoch, "before": before}
     started = JournalRecord("replenish", f"epoch-{epoch}", EPOCH_STARTED, "log", now, "epoch@1", data)
     with journal.transaction(as_standby=True) as tail:

@@ -201,6 +201,26 @@ def test_promotion_takes_the_last_records_and_fences_the_old_primary(
     assert new.check() == []
 
 
+def test_a_damaged_primary_does_not_keep_its_standby_from_being_promoted(
+    primary: tuple[RootLayout, Journal], there: RootLayout
+) -> None:
+    here, journal = primary
+    ship(here, there, now=NOW)
+    journal.close()
+    here.journal.write_bytes(b"no database" * 1000)
+    with pytest.raises(DamagedLog, match="force"):
+        promote(there, here, now=LATER)
+    assert promote(there, here, now=LATER, is_forced=True).is_new
+    assert Journal(there.journal).append_events([event("after")], now=LATER)[0].outcome == "accepted"
+
+
+def test_a_root_is_not_its_own_standby(tmp_path: Path) -> None:
+    layout, journal = root(tmp_path / "here")
+    with pytest.raises(StoreError, match="own standby"):
+        ship(layout, RootLayout(tmp_path / "there" / ".." / "here"), now=NOW)
+    assert journal.append_events([event("1")], now=NOW)[0].outcome == "accepted"
+
+
 def test_promoting_twice_is_once(primary: tuple[RootLayout, Journal], there: RootLayout) -> None:
     ship(primary[0], there, now=NOW)
     promote(there, primary[0], now=NOW)
