@@ -224,6 +224,7 @@ def test_a_failed_writer_is_503_and_ends_the_process_with_a_code(layout: RootLay
         assert post(connection, event("before"))[0] == 200
         assert post(connection, event("lost"))[0] == 503
         assert door.process.wait(60) == 1
+        assert door.process.stderr is not None and "stopped: " in door.process.stderr.read()
     assert journalled(layout) == ["before"]
 
 

@@ -12,7 +12,7 @@ from replenish.cli.tables import open_console
 from replenish.errors import StoreError
 from replenish.stores.journal import Journal
 from replenish.stores.layout import RootLayout
-from replenish.stores.segments import MIN_RECORDS, seal
+from replenish.stores.segments import MIN_RECORDS, seal, sealed_segments
 from replenish.stores.trim import KEEP_DAYS, trim
 
 
@@ -28,6 +28,9 @@ def seal_log(
     journal, console = Journal(layout.journal), open_console()
     for segment in seal(journal, layout, min_records=min_records):
         console.print(f"sealed records {segment.first_seq} to {segment.last_seq}", soft_wrap=True)
+    segments = sealed_segments(layout.segments)
+    n_waiting = journal.last_seq() - (segments[-1].last_seq if segments else 0)
+    console.print(f"{n_waiting:,} records are not sealed yet; a segment takes at least {min_records:,}", soft_wrap=True)
     n_trimmed = trim(journal, layout, now=now_utc(), keep_days=keep_days)
-    console.print(f"trimmed {n_trimmed} event bodies; their segments hold them")
+    console.print(f"trimmed {n_trimmed:,} event bodies older than {keep_days} days out of the journal", soft_wrap=True)
     journal.close()

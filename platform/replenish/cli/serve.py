@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -59,6 +60,8 @@ def serve_http(
             gc.unfreeze()
             group.close()
             journal.close()
+    if group.failure is not None:
+        print(f"stopped: {group.failure}", file=sys.stderr)
     raise typer.Exit(servers[0].exit_code)
 
 
