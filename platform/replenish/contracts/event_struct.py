@@ -40,9 +40,9 @@ _UNREADABLE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EventStruct:
-    """The compiled shape of one contract's events, for one kind of operation."""
+    """The compiled shape of one contract's events, for one kind of operation; one object per contract and kind."""
 
     contract: Contract
     columns: tuple[Column, ...]
@@ -106,10 +106,8 @@ def event_struct(contract: Contract, *, is_delete: bool = False) -> EventStruct:
         columns = tuple(c for c in columns if c.name in contract.fact_key or c.name == contract.event_time)
         # A delete often knows the key alone; the time of the fact then is known from the fact.
         columns = tuple(c if c.name in contract.fact_key else _optional(c) for c in columns)
-    if KNOWLEDGE_TIME not in {c.name for c in columns}:
-        read = (*columns, _KNOWLEDGE_COLUMN)
-    else:
-        read = columns
+    has_own = KNOWLEDGE_TIME in {c.name for c in columns}
+    read = columns if has_own else (*columns, _KNOWLEDGE_COLUMN)
     fields: list[Any] = [(c.name, _annotated(c)) for c in read if c.is_required]
     fields += [(c.name, _annotated(c) | None, None) for c in read if not c.is_required]
     struct = msgspec.defstruct(f"{contract.stream.title()}Event", fields, gc=False, kw_only=True)

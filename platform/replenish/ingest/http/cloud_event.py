@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
+from replenish.contracts.event_struct import EventStruct
 from replenish.errors import EventFault
 from replenish.ingest.events.offered_event import EventOperation
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT
@@ -54,6 +55,19 @@ DECODE_ENVELOPE = msgspec.json.Decoder(Envelope).decode
 DECODE_PLAIN = msgspec.json.Decoder(PlainEnvelope).decode
 TYPE_OF = {op: kind for kind, op in OPERATIONS.items()}
 DECODE_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class RowKind(NamedTuple):
+    """What rows with the same source, type and subject have in common."""
+
+    feed_id: str
+    source: str
+    op: EventOperation
+    dataschema: str
+    shape: EventStruct | None
+    """How contract-shaped data is checked; None for declared feeds, whose rows are judged together."""
+    n_quotes: int
+    """Quotation marks of the four attributes, the id and the name `data`: with these alone no name is given twice."""
 
 
 def check_attributes(fields: Mapping[str, msgspec.Raw]) -> None:

@@ -10,15 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
-from replenish.contracts.event_struct import EventStruct
 from replenish.errors import EventFault, RequestRefused
 from replenish.ingest.cdc.debezium import debezium_events
 from replenish.ingest.events.event_door import EventDoor
-from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
+from replenish.ingest.events.offered_event import OfferedEvent
 from replenish.ingest.http.cloud_event import (
     ATTRIBUTES,
     BAD_ENVELOPE,
@@ -32,6 +30,7 @@ from replenish.ingest.http.cloud_event import (
     VERSIONED,
     Envelope,
     PlainEnvelope,
+    RowKind,
     check_attributes,
     check_name,
     envelope_fault,
@@ -39,24 +38,13 @@ from replenish.ingest.http.cloud_event import (
     trace_context,
 )
 from replenish.ingest.http.credentials import Sender
+from replenish.ingest.http.plain_runs import FEWEST_ROWS, first_envelope, plain_rows
 from replenish.ingest.reasons import UNKNOWN_FEED
 from replenish.ingest.strict_json import MAX_TEXT_BYTES, strict_object
+from replenish.stores.event_run import EventRun
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 
 _encode = msgspec.json.Encoder().encode
-
-
-class _Kind(NamedTuple):
-    """What rows with the same source, type and subject have in common."""
-
-    feed_id: str
-    source: str
-    op: EventOperation
-    dataschema: str
-    shape: EventStruct | None
-    """How contract-shaped data is checked; None for declared feeds, whose rows are judged together."""
-    n_quotes: int
-    """Quotation marks of the four attributes, the id and the name `data`: with these alone no name is given twice."""
 
 
 class RowReader:
@@ -77,11 +65,9 @@ class RowReader:
         self._sender = sender
         self._feed_id = feed_id
         self._source = source
-        self._kinds: dict[tuple[str | None, str | None, str | None, str | None], _Kind] = {}
+        self._kinds: dict[tuple[str | None, str | None, str | None, str | None], RowKind] = {}
         self._traceparent = trace_context(traceparent)
         self._n_rows = 1
-        self.n_dead = 0
-        """Rows so far from which no event could be read."""
 
     def read(self, rows: Sequence[bytes], first_nr: int, n_rows: int, now: datetime) -> list[OfferedEvent | EventEntry]:
         """One event or dead entry a row, in order. `first_nr` counts from 1, `n_rows` is the whole request's.
@@ -101,7 +87,30 @@ class RowReader:
             events.append(self._read_strictly(row, nr) if entry is None else entry)
         return events
 
-    def _sound(self, e: PlainEnvelope, kind: _Kind, row: bytes, now: datetime) -> EventEntry | None:
+    def read_run(self, rows: Sequence[bytes], now: datetime) -> EventRun | None:
+        """The rows as one run of accepted events; None where they are to be read one by one.
+
+        Raises:
+            RequestRefused: 403, the rows are not this sender's to write: nothing of the request may be used.
+        """
+        e = first_envelope(rows[0]) if len(rows) >= FEWEST_ROWS else None
+        if e is None:
+            return None
+        kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
+        if kind is None:
+            # The strict reading of one row says whether its kind may be sent at all, and keeps it.
+            self._checked(msgspec.structs.replace(e, id="1"), b"{}", b"", 1)
+            kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
+        if kind is None or kind.shape is None:
+            return None
+        plain = plain_rows(rows, kind.shape, now)
+        if plain is None:
+            return None
+        trace = self._traceparent
+        like = EventEntry(kind.source, "", TYPE_OF[kind.op], kind.feed_id, kind.dataschema, b"", trace)
+        return EventRun(like, plain.ids, plain.bodies)
+
+    def _sound(self, e: PlainEnvelope, kind: RowKind, row: bytes, now: datetime) -> EventEntry | None:
         """The entry of a usual row; None where anything about it has to be looked at more closely.
 
         Its data, written again, gives the same bytes: so no name stands there twice, no number was rounded, and there
@@ -211,7 +220,7 @@ class RowReader:
             e.dataschema if e.dataschema is not None and VERSIONED.fullmatch(e.dataschema) else None,
         )
 
-    def _kind(self, e: Envelope, source: str) -> _Kind:
+    def _kind(self, e: Envelope, source: str) -> RowKind:
         if e.type is None and self._feed_id is None:
             raise envelope_fault("type", "is missing")
         op = OPERATIONS.get(e.type or EVENT_UPSERT)
@@ -222,7 +231,7 @@ class RowReader:
         attributes = (e.specversion, e.type, e.subject, e.source)
         dataschema, shape = self._door.contract_shape(feed_id, op) or ("", None)
         n_quotes = 4 * (sum(value is not None for value in attributes) + 1) + 2
-        kind = _Kind(feed_id, source, op, dataschema, shape, n_quotes)
+        kind = RowKind(feed_id, source, op, dataschema, shape, n_quotes)
         self._kinds[attributes] = kind
         return kind
 
@@ -274,7 +283,6 @@ class RowReader:
         source: str | None,
     ) -> EventEntry:
         """The dead entry of a row; under its own id where it has one, else under its digest."""
-        self.n_dead += 1
         feed_id = self._feed_id or "http"
         usable = isinstance(id_, str) and 0 < len(id_) <= LONGEST_ID and id_.isprintable()
         name = str(id_) if usable else f"sha256:{hashlib.sha256(raw).hexdigest()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,17 +20,18 @@ from replenish.ingest.http.envelopes import RowReader
 from replenish.ingest.http.limits import ClientGone, HttpLimits, InFlightBytes, Receive, decoded_body, read_raw_body
 from replenish.ingest.http.metrics import DoorMetrics
 from replenish.ingest.http.request_rows import layout_of, media_type_of, split_rows
+from replenish.stores.event_run import EventRun, JoinedEntries
 from replenish.stores.failpoints import failpoint
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EventEntry, Receipt
 
 Scope = MutableMapping[str, Any]
+Read = list[OfferedEvent | EventEntry] | EventRun
+"""Rows of one submission: each an event or a dead entry, or all of them a run."""
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ROWS_PER_SUBMISSION = 2_000
 """A greater request goes to the journal in pieces: while one is committed, the next is judged."""
-ROWS_PER_TURN = 2_000
-"""Rows read before other requests get their turn."""
 DEFAULT_SOURCE = "http"
 RETRY_AFTER_SECONDS = {408: 1, 429: 1, 503: 10, 507: 30}
 LONGEST_KEPT_BODY = 1 << 20
@@ -146,13 +147,17 @@ class _Request:
                 held += len(body)
                 self.raw = body
             if ("ce-specversion" in headers or "ce-id" in headers) and media_type == "application/json":
-                return await self._settle([reader.read_binary(_binary_attributes(headers), body)], is_single=True)
+                event = reader.read_binary(_binary_attributes(headers), body)
+                return await self._settle([event], is_single=True)
             rows = split_rows(body, layout, door.limits.rows)
             if self._holds_changes:
-                return await self._settle(reader.read_changes(rows), is_single=len(rows) == 1)
-            events = await _read_rows(reader, rows, door.clock())
+                changes = reader.read_changes(rows)
+                starts = range(0, len(changes), ROWS_PER_SUBMISSION)
+                some = (changes[start : start + ROWS_PER_SUBMISSION] for start in starts)
+                return await self._settle(*some, is_single=len(rows) == 1)
+            pieces = await _read_rows(reader, rows, door.clock())
             is_single = len(rows) == 1 and (layout == "single" or (layout == "any" and body.lstrip()[:1] != b"["))
-            return await self._settle(events, is_single=is_single)
+            return await self._settle(*pieces, is_single=is_single)
         finally:
             door.room.give_back(held)
 
@@ -162,23 +167,23 @@ class _Request:
         traceparent = self._headers.get("traceparent")
         return RowReader(self._door.door, sender, feed_id=self._feed_id, source=source, traceparent=traceparent)
 
-    async def _settle(self, events: list[OfferedEvent | EventEntry], *, is_single: bool) -> HttpAnswer:
-        entries, receipts = await self._commit(events)
-        ids = [e.id if type(e) is OfferedEvent or e.letter is None else e.id.rpartition("#")[0] for e in events]  # type: ignore[union-attr]
+    async def _settle(self, *pieces: Read, is_single: bool) -> HttpAnswer:
+        entries, receipts = await self._commit(pieces)
+        ids = [id_ for piece in pieces for id_ in _offered_ids(piece)]
         is_minimal = "return=minimal" in self._headers.get("prefer", "")
         verdict = request_verdict(ids, entries, receipts, is_minimal=is_minimal and not is_single)
         self._door.metrics.count_events(entries, receipts)
         answer = answer_of(verdict, is_single=is_single)
         return answer._replace(headers=((b"preference-applied", b"return=minimal"),)) if is_minimal else answer
 
-    async def _commit(self, events: list[OfferedEvent | EventEntry]) -> tuple[list[EventEntry], list[Receipt]]:
+    async def _commit(self, pieces: Sequence[Read]) -> tuple[Sequence[EventEntry], list[Receipt]]:
         """Judge and submit in pieces, one piece ahead of the journal at most."""
-        entries: list[EventEntry] = []
+        entries: list[Sequence[EventEntry]] = []
         receipts: list[Receipt] = []
         waiting = None
-        for start in range(0, len(events), ROWS_PER_SUBMISSION):
-            piece = self._judged(events[start : start + ROWS_PER_SUBMISSION])
-            entries += piece
+        for read in pieces:
+            piece = read if isinstance(read, EventRun) else self._judged(read)
+            entries.append(piece)
             failpoint("http.judged")
             try:
                 submitted = asyncio.wrap_future(self._door.group.submit(piece))
@@ -194,7 +199,7 @@ class _Request:
             waiting = submitted
         if waiting is not None:
             receipts += await waiting
-        return entries, receipts
+        return entries[0] if len(entries) == 1 else JoinedEntries(entries), receipts
 
     def _judged(self, events: list[OfferedEvent | EventEntry]) -> list[EventEntry]:
         offered = [e for e in events if type(e) is OfferedEvent]
@@ -212,14 +217,22 @@ async def send_answer(send: Send, answer: HttpAnswer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _read_rows(reader: RowReader, rows: list[bytes], now: datetime) -> list[OfferedEvent | EventEntry]:
-    if len(rows) <= ROWS_PER_TURN:
-        return reader.read(rows, 1, len(rows), now)
-    events: list[OfferedEvent | EventEntry] = []
-    for start in range(0, len(rows), ROWS_PER_TURN):
-        events += reader.read(rows[start : start + ROWS_PER_TURN], start + 1, len(rows), now)
-        await asyncio.sleep(0)
-    return events
+async def _read_rows(reader: RowReader, rows: list[bytes], now: datetime) -> list[Read]:
+    """The rows in pieces of one submission; between them other requests get their turn."""
+    pieces: list[Read] = []
+    for start in range(0, len(rows), ROWS_PER_SUBMISSION):
+        some = rows if len(rows) <= ROWS_PER_SUBMISSION else rows[start : start + ROWS_PER_SUBMISSION]
+        run = reader.read_run(some, now)
+        pieces.append(reader.read(some, start + 1, len(rows), now) if run is None else run)
+        if len(some) < len(rows):
+            await asyncio.sleep(0)
+    return pieces
+
+
+def _offered_ids(events: Read) -> list[str]:
+    if isinstance(events, EventRun):
+        return events.ids
+    return [e.id if type(e) is OfferedEvent or e.letter is None else e.id.rpartition("#")[0] for e in events]  # type: ignore[union-attr]
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:

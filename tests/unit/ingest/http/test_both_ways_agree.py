@@ -55,3 +55,71 @@ def test_what_the_fast_way_accepts_the_strict_way_accepts_alike(tmp_path: Path) 
         judged = door.judge([strict])[0] if isinstance(strict, OfferedEvent) else strict
         assert judged == fast, row
     assert n_fast > N_MUTATIONS // 20
+
+
+def shapes() -> list[dict[str, object]]:
+    """Rows of several shapes: attributes in another order, fields left out, spelled otherwise, of other kinds."""
+    row = cloud_event(1)
+    last_data = {**{k: v for k, v in row.items() if k != "data"}, "time": "2026-03-01T10:00:00+00:00"}
+    return [
+        row,
+        {**last_data, "data": fields(2, note="ü", share=0.5, flag=True, nothing=None, whole=7)},
+        {"id": "e-3", "data": {**fields(3), "sold_at": "2026-03-01T10:00:00.5+01:00"}},
+        {"subject": "events.sales", "id": "e-4", "data": dict(reversed(fields(4).items()))},
+        {"id": "e-5", "data": {"knowledge_time": "2026-03-01T11:00:00Z", **fields(5)}},
+    ]
+
+
+def test_what_is_read_as_one_run_is_what_the_strict_way_accepts_row_by_row(tmp_path: Path) -> None:
+    door = EventDoor(open_dataset(), read_contracts(), None, lambda: NOW)  # type: ignore[arg-type]
+    rng, n_runs, n_whole = random.Random(11), 0, 0
+    for shape in shapes():
+        same = [json.dumps({**shape, "id": f"e-{nr}"}, separators=(",", ":"), ensure_ascii=False) for nr in range(10)]
+        good = [row.encode() for row in same]
+        reader = RowReader(door, Sender(None), feed_id="events.sales", source="http")
+        n_whole += reader.read_run(good, NOW) is not None
+        for _ in range(N_MUTATIONS // 4):
+            place, row = rng.randrange(10), rng.choice(good)
+            changed = [*good[:place], mutated(rng, row), *good[place + 1 :]]
+            run = reader.read_run(changed, NOW)
+            if run is None:
+                continue
+            n_runs += 1
+            for nr in (0, place):
+                strict = reader._read_strictly(changed[nr], nr + 1)
+                judged = door.judge([strict])[0] if isinstance(strict, OfferedEvent) else strict
+                assert judged == run[nr], changed[nr]
+    assert n_whole == len(shapes())
+    assert n_runs > N_MUTATIONS // 30
+
+
+def test_rows_of_more_than_one_kind_are_no_run(tmp_path: Path) -> None:
+    door = EventDoor(open_dataset(), read_contracts(), None, lambda: NOW)  # type: ignore[arg-type]
+    reader = RowReader(door, Sender(None), feed_id="events.sales", source="http")
+    good = [json.dumps(cloud_event(nr), separators=(",", ":")).encode() for nr in range(10)]
+    run = reader.read_run(good, NOW)
+    assert run is not None
+    assert list(run) == door.judge([reader._read_strictly(row, 1) for row in good])  # type: ignore[misc]
+    others: list[dict[str, object]] = [
+        {"source": "other"},
+        {"type": "replenish.event.delete"},
+        {"id": ""},
+        {"id": "a\tb"},
+        {"id": "x" * 513},
+        {"traceparent": "00-" + "1" * 32 + "-" + "1" * 16 + "-01"},
+        {"data": {**fields(1), "units": -1}},
+        {"data": {**fields(1), "units": 1.5}},
+        {"data": {**fields(1), "sold_at": "2026-03-01T10:00:00"}},
+        {"data": {**fields(1), "sold_at": "2999-03-01T10:00:00Z"}},
+        {"data": {**fields(1), "sold_at": "1799-03-01T10:00:00Z"}},
+        {"data": {**fields(1), "extra": [1]}},
+        {"data": {**fields(1), "extra": 2**64}},
+        {"data": None},
+        {"data": []},
+    ]
+    for change in others:
+        for place in (0, 9):
+            row = json.dumps({**cloud_event(1), **change}, separators=(",", ":")).encode()
+            assert reader.read_run([*good[:place], row, *good[place + 1 :]], NOW) is None, change
+    assert reader.read_run([*good[:9], good[9].replace(b'"units":', b'"units" :')], NOW) is None
+    assert reader.read_run(good[:3], NOW) is None

@@ -1,0 +1,164 @@
+"""Many rows at once: those of a request that plainly have one shape are read and checked without a loop in Python.
+
+The shape is that of the first row: the same attributes in the same order, the same source, type and feed, data with
+the same fields. All rows are decoded into structs of that shape in one call and written again in another. Where the
+bytes are the same, no name stands twice, no number was rounded, nothing lies between the values and nothing was left
+out; what a contract says of a value is part of the struct. Whatever differs is left to the reader of single rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from operator import attrgetter
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from replenish.contracts.event_struct import FIRST_TIME, LAST_TIME, MAX_CLOCK_SKEW, EventStruct
+from replenish.ingest.http.cloud_event import LONGEST_ID, Envelope, Whole64
+from replenish.ingest.strict_json import INT64_MAX, INT64_MIN, MAX_TEXT_BYTES
+
+FEWEST_ROWS = 8
+"""Below, making sure of a shape costs more than it saves."""
+_DATA = b'"data":'
+_DECODE_ROW = msgspec.json.Decoder(dict[str, Any]).decode
+_encode_lines = msgspec.json.Encoder().encode_lines
+_ANY_VALUE = Whole64 | float | str | bool | None | UnsetType
+_LONGEST_INSTANT = 64
+_SHARED = ("specversion", "source", "type", "subject")
+
+
+class PlainRows(NamedTuple):
+    """Sound rows of one shape; `bodies` are their data, byte by byte as sent."""
+
+    ids: list[str]
+    bodies: list[bytes]
+
+
+class _Instants(NamedTuple):
+    """How the values of one field that holds instants or dates are taken out and read."""
+
+    values: Callable[[Any], str | UnsetType | None]
+    read: Callable[[list[Any]], list[Any]]
+    latest: Literal["now", "our days"] | None
+    """How far ahead they may lie; None for dates, which any reader takes."""
+
+
+class _Shape(NamedTuple):
+    decode: Callable[[bytes], list[Any]]
+    instants: tuple[_Instants, ...]
+
+
+def first_envelope(row: bytes) -> Envelope | None:
+    """The attributes that a run of rows like this one would share; None where it can be no run."""
+    try:
+        fields = _DECODE_ROW(row)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    names = tuple(fields)
+    is_plain = names[-1:] == ("data",) and "id" in fields and set(names[:-1]) <= {*_SHARED, "id", "time"}
+    shared = {name: fields[name] for name in _SHARED if name in fields}
+    if not is_plain or not all(isinstance(value, str) for value in shared.values()):
+        return None
+    return Envelope(**shared)
+
+
+def plain_rows(rows: Sequence[bytes], shape: EventStruct, now: datetime) -> PlainRows | None:
+    """The rows read as one; None where any of them has to be looked at more closely.
+
+    Args:
+        rows: Of one request, each without blanks around it; the first one has passed `first_envelope`.
+        shape: What the contract says of their data.
+        now: Arrival.
+    """
+    body = b"\n".join(rows)
+    # No backslash: so no control characters, no half characters, and every quotation mark begins or ends a text.
+    if b"\\" in body or b"\x7f" in body or (len(body) > MAX_TEXT_BYTES and max(map(len, rows)) > MAX_TEXT_BYTES):
+        return None
+    try:
+        fields = _DECODE_ROW(rows[0])
+        shared = tuple((name, fields[name]) for name in fields if name in _SHARED)
+        compiled = _compiled(shape, tuple(fields), shared, tuple(fields["data"]))
+        if compiled is None or _encode_lines(compiled.decode(rows[0])) != rows[0] + b"\n":
+            return None
+        events = compiled.decode(body)
+        if len(events) != len(rows) or _encode_lines(events) != body + b"\n":
+            return None
+        for instants in compiled.instants:
+            if not _are_in_time(instants, events, now):
+                return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
+        return None
+    ids = [event.id for event in events]
+    return PlainRows(ids, [row[row.index(_DATA) + 7 : -1] for row in rows]) if "".join(ids).isprintable() else None
+
+
+def _are_in_time(instants: _Instants, events: list[Any], now: datetime) -> bool:
+    given = [value for value in map(instants.values, events) if value is not None and value is not UNSET]
+    if not given:
+        return True
+    read = instants.read(given)
+    latest = now + MAX_CLOCK_SKEW if instants.latest == "now" else LAST_TIME
+    return instants.latest is None or (min(read) >= FIRST_TIME and max(read) <= latest)
+
+
+@lru_cache(maxsize=128)
+def _compiled(
+    shape: EventStruct, names: tuple[str, ...], shared: tuple[tuple[str, str], ...], data_names: tuple[str, ...]
+) -> _Shape | None:
+    """The decoder of rows of one shape; None where it could not say all that the contract says."""
+    known = {field.name: field for field in msgspec.structs.fields(shape.struct)}
+    columns = {column.name: column for column in shape.columns}
+    if any(field.required and name not in data_names for name, field in known.items()):
+        return None
+    fields: list[Any] = []
+    instants: list[_Instants] = []
+    for nr, name in enumerate(data_names):
+        place = f"f{nr}"
+        field, column = known.get(name), columns.get(name)
+        kind = "timestamp" if column is None and field is not None else column and column.logical_type
+        if field is None:
+            fields.append((place, _ANY_VALUE, UNSET))
+        elif kind in ("timestamp", "date"):
+            instants.append(_Instants(attrgetter(f"data.{place}"), _reader(str(kind)), _latest(shape, name)))
+            text = Annotated[str, Meta(max_length=_LONGEST_INSTANT)]
+            fields.append((place, text) if field.required else (place, text | None | UnsetType, UNSET))
+        else:
+            value = field.type if column is None or kind != "number" else _number(column.minimum, column.maximum)
+            fields.append((place, value) if field.required else (place, value | None | UnsetType, UNSET))
+    rename = {f"f{nr}": name for nr, name in enumerate(data_names)}
+    data = msgspec.defstruct("RunData", fields, gc=False, kw_only=True, forbid_unknown_fields=True, rename=rename)
+    attributes: list[Any] = [(name, Literal[value]) for name, value in shared]
+    attributes += [("id", Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]), ("data", data)]
+    if "time" in names:
+        attributes.append(("time", Annotated[str, Meta(max_length=_LONGEST_INSTANT)]))
+        instants.append(_Instants(attrgetter("time"), _reader("timestamp"), None))
+    ordered = sorted(attributes, key=lambda attribute: names.index(attribute[0]))
+    row = msgspec.defstruct("RunRow", ordered, gc=False, kw_only=True, forbid_unknown_fields=True)
+    return _Shape(msgspec.json.Decoder(row).decode_lines, tuple(instants))
+
+
+def _latest(shape: EventStruct, name: str) -> Literal["now", "our days"] | None:
+    if name not in shape.times:
+        return None
+    return "now" if name in shape.present else "our days"
+
+
+def _reader(kind: str) -> Callable[[list[Any]], list[Any]]:
+    value: Any = Annotated[datetime, Meta(tz=True)] if kind == "timestamp" else date
+
+    def read(texts: list[Any]) -> list[Any]:
+        return msgspec.convert(texts, list[value])
+
+    return read
+
+
+def _number(minimum: float | None, maximum: float | None) -> Any:
+    """A number that is written again as it was sent: whole ones stay whole."""
+    lowest = INT64_MIN if minimum is None else max(INT64_MIN, math.ceil(minimum))
+    highest = INT64_MAX if maximum is None else min(INT64_MAX, math.floor(maximum))
+    return Annotated[int, Meta(ge=lowest, le=highest)] | Annotated[float, Meta(ge=minimum, le=maximum)]
