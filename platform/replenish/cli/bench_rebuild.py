@@ -79,9 +79,7 @@ def _filled_root(scratch: Path, n_events: int) -> tuple[Deployment, dict[str, ob
     started = time.monotonic()
     ingest_folder(layout.drop, deployment.dataset, deployment.contracts, journal, layout, now=ARRIVAL)
     n_single, n_dead = _offer_events(deployment, n_events - n_rows)
-    settle_events(
-        deployment.dataset, deployment.contracts, journal, layout, now=ARRIVAL, versions=deployment.versions
-    )
+    settle_events(deployment.dataset, deployment.contracts, journal, layout, now=ARRIVAL, versions=deployment.versions)
     build_layers(deployment, lambda: build_gold_tables(deployment.lake, root / "dbt"), _say)
     segments = seal(journal, layout, min_records=1)
     n_trimmed = trim(journal, layout, now=ARRIVAL + timedelta(days=60))
