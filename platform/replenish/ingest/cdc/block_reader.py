@@ -23,27 +23,26 @@ from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 
 BLOCK_MESSAGES = 25_000
 """A block has at least so many, where there are: judging one has a fixed cost of some milliseconds."""
-MAX_OPEN_CHANGES = 100_000
-"""Longer transactions are read in pieces of exactly so many changes: memory stays bounded, and the pieces are the same
-however often the transaction is read."""
 _BEGIN, _COMMIT, _RELATION, _INSERT, _UPDATE, _DELETE = map(ord, "BCRIUD")
-_ROW_KINDS = b"IUD"
 _ROWS = np.frombuffer(b"IU", np.uint8)
-_CHANGES = np.frombuffer(_ROW_KINDS, np.uint8)
+_CHANGES = np.frombuffer(b"IUD", np.uint8)
 _KNOWN_KINDS = np.frombuffer(b"BCRIUDYO", np.uint8)
 
 
 class BlockCutter:
-    """Cuts the stream of messages into blocks: whole transactions, or pieces of one that is longer than memory."""
+    """Cuts the stream of messages into blocks of whole transactions."""
 
     def __init__(self) -> None:
         self._waiting: list[bytes] = []
 
+    @property
+    def n_waiting(self) -> int:
+        """Messages that belong to no block yet."""
+        return len(self._waiting)
+
     def cut(self, messages: list[bytes], *, is_last: bool = False) -> Iterator[list[bytes]]:
-        """The blocks that are complete with these messages; all that waits, where they are the last."""
+        """The block that is complete with these messages, if one is; all that waits, where they are the last."""
         self._waiting += messages
-        if len(self._waiting) >= MAX_OPEN_CHANGES:
-            yield from self._cut_long()
         end = len(self._waiting)
         if not is_last:
             if end < BLOCK_MESSAGES:
@@ -53,17 +52,10 @@ class BlockCutter:
             block, self._waiting = self._waiting[:end], self._waiting[end:]
             yield block
 
-    def _cut_long(self) -> Iterator[list[bytes]]:
-        start = n_changes = 0
-        for place, kind in enumerate(_kinds(self._waiting)):
-            if kind == _BEGIN:
-                n_changes = 0
-            elif kind in _ROW_KINDS:
-                if n_changes == MAX_OPEN_CHANGES:
-                    yield self._waiting[start:place]
-                    start, n_changes = place, 0
-                n_changes += 1
-        del self._waiting[:start]
+    def take_waiting(self) -> list[bytes]:
+        """What belongs to no block yet, and is forgotten here."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
 
 def _kinds(messages: list[bytes]) -> bytes:
@@ -166,11 +158,31 @@ class BlockReader:
         """Changes read so far."""
         return self._changes.n_changes
 
-    def read(self, messages: list[bytes]) -> tuple[RowBatch, list[EventEntry]]:
+    @property
+    def remembers_rows(self) -> bool:
+        """Whether it keeps rows of a table in mind: then it has to see every change once and in order."""
+        return self._changes.remembers_rows
+
+    @property
+    def state(self) -> ReadState:
+        """Where reading stands; `go_back` to read again what came since."""
+        return self._changes.state
+
+    def go_back(self, state: ReadState) -> None:
+        """Stand where it stood."""
+        self._changes.go_to(state)
+
+    def read(self, messages: list[bytes], *, is_whole: bool = True) -> tuple[RowBatch, list[EventEntry]]:
         """Events of a block in order, still to be judged, and dead letters of what could not become an event.
+
+        Args:
+            messages: Whole transactions; or, where not `is_whole`, some of one transaction. Of the versions of a row
+                within the messages and a transaction only the last is an event.
+            is_whole: See there.
 
         Raises:
             SourceFault: A message breaks the protocol.
+            OrderNeeded: These changes can only be read with their whole transaction.
         """
         changes, before = self._changes, self._changes.state
         try:
@@ -179,7 +191,7 @@ class BlockReader:
             batch = None
         if batch is None:
             changes.go_to(before)
-            batch = batch_of(changes.read(messages))
+            batch = batch_of(changes.read(messages, sees_all=is_whole))
         return batch, changes.take_dead()
 
     def _read_plain(self, messages: list[bytes]) -> RowBatch | None:
@@ -269,9 +281,12 @@ class BlockReader:
             row_nrs = pl.Series("row_nr", own[judged])
             frame = part.frame[judged] if part.odd else part.frame
             batch.columns.append(RowColumns(part.shape, frame, row_nrs))
+            batch.new.extend(own[block.sides.kinds[part.rows] == _INSERT].tolist())
         for place, event in zip(places[start:].tolist(), left, strict=True):
             if event.cells is None:
                 batch.by_body.append(place)
             else:
                 batch.events[place] = event
+            if event.is_new:
+                batch.new.append(place)
         return batch

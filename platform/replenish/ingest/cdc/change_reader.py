@@ -159,14 +159,16 @@ class ChangeReader:
         if new is None:
             self._remove(shape, event_id, old or [], is_key=change.is_old_key)
             return
+        is_new = change.kind == "I"
         if old is not None:
             if not change.is_old_key and UNCHANGED in new:
                 new = [before if cell is UNCHANGED else cell for before, cell in zip(old, new, strict=True)]
             if shape.key_of(old) != shape.key_of(new):
                 self._remove(shape, event_id + ".old", old, is_key=change.is_old_key)
-        self._deliver(shape, event_id, change, new)
+                is_new = True
+        self._deliver(shape, event_id, change, new, is_new=is_new)
 
-    def _deliver(self, shape: TableShape, event_id: str, change: RowChange, new: list[Cell]) -> None:
+    def _deliver(self, shape: TableShape, event_id: str, change: RowChange, new: list[Cell], *, is_new: bool) -> None:
         told = self._told_of(shape, change.kind)
         try:
             body = shape.body(new, told.suffix)
@@ -178,7 +180,7 @@ class ChangeReader:
                 self._letter(event_id, shape.bound.feed.feed_id, "toast_unknown", _raw(change), rule)
                 return
             body = shape.body(new, told.suffix)
-        self._offer(shape, event_id, "upsert", shape.key_of(new), body, new + told.values, is_new=change.kind == "I")
+        self._offer(shape, event_id, "upsert", shape.key_of(new), body, new + told.values, is_new=is_new)
 
     def _remove(self, shape: TableShape, event_id: str, old: list[Cell], *, is_key: bool) -> None:
         suffix = self._told_of(shape, "D").suffix
@@ -191,6 +193,7 @@ class ChangeReader:
         shape = self._shapes.get(relation.oid)
         if shape is None:
             return
+        self._need_all()
         # No row is named, so what the log knows of the table is taken back row by row.
         known = self._known(shape.bound, nr)
         suffix = self._told_of(shape, "T").suffix
@@ -225,7 +228,7 @@ class ChangeReader:
                     del places[named]
                     return
             places[named] = (len(self._events), is_new)
-        self._events.append(row_event(self.source, event_id, op, shape, body, cells))
+        self._events.append(row_event(self.source, event_id, op, shape, body, cells, is_new=is_new))
 
     def _filled(self, shape: TableShape, new: list[Cell]) -> list[Cell]:
         """The row with the last known values in place of those that were not sent."""
@@ -238,8 +241,7 @@ class ChangeReader:
     def _known(self, bound: BoundTable, nr: int) -> KnownRows:
         known = self._remembered.get(bound.table)
         if known is None:
-            if not self._sees_all:
-                raise OrderNeeded
+            self._need_all()
             # What is refused is not known: so whole transactions are judged first, and only the open one is not.
             self._journal_now([event for event in self._events[: self._open_from] if event is not None])
             self._events[: self._open_from] = repeat(None, self._open_from)
@@ -251,6 +253,10 @@ class ChangeReader:
             if len(known.rows) <= MAX_REMEMBERED_ROWS:
                 self._remembered[bound.table] = known
         return known
+
+    def _need_all(self) -> None:
+        if not self._sees_all:
+            raise OrderNeeded
 
     def _told_of(self, shape: TableShape, op: str) -> Told:
         told = self._told.get((shape, op))

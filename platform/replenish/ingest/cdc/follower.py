@@ -17,10 +17,12 @@ from psycopg import sql
 
 from replenish.contracts.doors import PostgresSettings
 from replenish.errors import SourceFault
-from replenish.ingest.cdc.block_reader import BlockCutter, BlockReader
-from replenish.ingest.cdc.change_reader import ChangeReader
+from replenish.ingest.cdc import long_transactions
+from replenish.ingest.cdc.block_reader import BLOCK_MESSAGES, BlockCutter, BlockReader
+from replenish.ingest.cdc.change_reader import ChangeReader, OrderNeeded
 from replenish.ingest.cdc.journalling import Journalling
 from replenish.ingest.cdc.known_rows import ReadLog
+from replenish.ingest.cdc.long_transactions import LastVersions, pieces_of_transaction
 from replenish.ingest.cdc.pgoutput import lsn_number
 from replenish.ingest.cdc.row_events import RowBatch, RowEvent, batch_of
 from replenish.ingest.cdc.slot import READ, advance, connect, make_reading_slot, slot_state, source_faults
@@ -166,13 +168,47 @@ class PostgresFollower:
 
     def _read(self, connection: psycopg.Connection, reader: BlockReader, journalling: Journalling) -> None:
         cutter, publication = BlockCutter(), sql.Identifier(self._settings.publication).as_string(connection)
-        with connection.transaction(), connection.cursor("replenish_changes", binary=True) as cursor:
+        named = connection.cursor("replenish_changes", binary=True, scrollable=True)
+        with connection.transaction(), named as cursor:
             cursor.execute(READ, (self._reading_slot, READ_CHANGES, publication))
-            while rows := cursor.fetchmany(FETCH_ROWS):
-                for block in cutter.cut([data for (data,) in rows]):
+            for messages in _fetched(cursor, FETCH_ROWS):
+                for block in cutter.cut(messages):
                     _journal_block(*reader.read(block), journalling)
+                if cutter.n_waiting >= long_transactions.LONG_MESSAGES:
+                    self._read_long(cursor, cutter, reader, journalling)
             for block in cutter.cut([], is_last=True):
                 _journal_block(*reader.read(block), journalling)
+
+    def _read_long(
+        self, cursor: psycopg.ServerCursor, cutter: BlockCutter, reader: BlockReader, journalling: Journalling
+    ) -> None:
+        """Read the transaction that waits, from its first message to its commit, in pieces."""
+        start, state, versions = (cursor.rownumber or 0) - len(cutter.take_waiting()), reader.state, None
+        behind: list[bytes] = []
+
+        def pieces() -> Iterator[list[bytes]]:
+            behind.clear()
+            cursor.scroll(start, "absolute")
+            return pieces_of_transaction(_fetched(cursor, BLOCK_MESSAGES), behind)
+
+        try:
+            if not reader.remembers_rows:
+                versions = LastVersions(self._tables)
+                for piece in pieces():
+                    versions.see(reader.read(piece, is_whole=False)[0])
+        except OrderNeeded:
+            versions = None
+        reader.go_back(state)
+        if versions is None:
+            # It removes rows that it does not name, or keeps values that it does not send: read as a whole.
+            whole = [message for piece in pieces() for message in piece]
+            _journal_block(*reader.read(whole), journalling)
+        else:
+            for piece in pieces():
+                batch, dead = reader.read(piece, is_whole=False)
+                _journal_block(versions.keep(batch), dead, journalling)
+        for block in cutter.cut(behind):
+            _journal_block(*reader.read(block), journalling)
 
     def _move(self, connection: psycopg.Connection, lsn: int) -> None:
         advance(connection, self._settings.slot, lsn, self._pause)
@@ -199,6 +235,11 @@ class PostgresFollower:
 
     def _journalling(self) -> Journalling:
         return Journalling(self._door, self._group, self._clock, self._pause)
+
+
+def _fetched(cursor: psycopg.ServerCursor, n_rows: int) -> Iterator[list[bytes]]:
+    while rows := cursor.fetchmany(n_rows):
+        yield [data for (data,) in rows]
 
 
 def _journal_block(batch: RowBatch, dead: list[EventEntry], journalling: Journalling) -> None:

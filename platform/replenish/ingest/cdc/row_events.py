@@ -27,6 +27,8 @@ class RowEvent(NamedTuple):
     entry: EventEntry
     shape: TableShape
     cells: list[Cell] | None
+    is_new: bool = False
+    """Whether there was no such row before its transaction."""
 
 
 class RowColumns(NamedTuple):
@@ -46,23 +48,50 @@ class RowBatch:
     events: dict[int, RowEvent] = field(default_factory=dict)
     """By place in the batch, those that have cells."""
     by_body: list[int] = field(default_factory=list)
+    new: list[int] = field(default_factory=list)
+    """Places of rows that were not there before their transaction."""
+
+    def of(self, stays: Sequence[bool]) -> RowBatch:
+        """Those entries at whose place there is True."""
+        places = [nr for nr, is_kept in enumerate(stays) if is_kept]
+        now_at = {nr: place for place, nr in enumerate(places)}
+        columns = []
+        for shape, frame, row_nrs in self.columns:
+            kept = pl.Series([stays[nr] for nr in row_nrs], dtype=pl.Boolean())
+            row_nrs = pl.Series("row_nr", [now_at[nr] for nr in row_nrs.filter(kept)], dtype=pl.Int64())
+            columns.append(RowColumns(shape, frame.filter(kept), row_nrs))
+        return RowBatch(
+            [self.entries[nr] for nr in places],
+            columns,
+            {now_at[nr]: event for nr, event in self.events.items() if stays[nr]},
+            [now_at[nr] for nr in self.by_body if stays[nr]],
+            [now_at[nr] for nr in self.new if stays[nr]],
+        )
 
 
 def batch_of(events: Sequence[RowEvent]) -> RowBatch:
     """Single events as a batch."""
     with_cells = {nr: event for nr, event in enumerate(events) if event.cells is not None}
     by_body = [nr for nr, event in enumerate(events) if event.cells is None]
-    return RowBatch([event.entry for event in events], [], with_cells, by_body)
+    new = [nr for nr, event in enumerate(events) if event.is_new]
+    return RowBatch([event.entry for event in events], [], with_cells, by_body, new)
 
 
 def row_event(
-    source: str, event_id: str, op: EventOperation, shape: TableShape, body: bytes, cells: list[Cell] | None
+    source: str,
+    event_id: str,
+    op: EventOperation,
+    shape: TableShape,
+    body: bytes,
+    cells: list[Cell] | None,
+    *,
+    is_new: bool = False,
 ) -> RowEvent:
     """A row as an event of its feed."""
     bound = shape.bound
     kind = EVENT_UPSERT if op == "upsert" else EVENT_DELETE
     entry = EventEntry(source, event_id, kind, bound.feed.feed_id, bound.dataschema, body)
-    return RowEvent(entry, shape, None if is_read_again(body) else cells)
+    return RowEvent(entry, shape, None if is_read_again(body) else cells, is_new)
 
 
 def is_read_again(body: bytes) -> bool:
