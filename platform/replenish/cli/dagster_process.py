@@ -96,5 +96,6 @@ def reports_server(layout: RootLayout, port: int = REPORTS_PORT) -> Iterator[Non
     try:
         yield
     finally:
-        server.terminate()
+        # Killed, not asked: it holds nothing, and a process started with SIGTERM ignored would never go.
+        server.kill()
         server.wait()
