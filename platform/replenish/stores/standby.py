@@ -75,11 +75,12 @@ def ship(primary: RootLayout, standby: RootLayout, *, now: datetime, max_records
     Raises:
         DamagedLog: A gap, an altered record or file, or the two roots hold different logs; the range is not taken.
         Fenced: The target was promoted, or has seen a later epoch than the primary's.
-        StoreError: Both are one root.
+        StoreError: Both are one root, or the primary has no log.
         AlreadyRunning: Another process ships there.
     """
     if primary.root.resolve() == standby.root.resolve():
         raise StoreError("a root cannot be its own standby: name another folder", root=primary.root)
+    _require_log(primary)
     with hold(standby.locks / "ship.lock", "ship the log to this standby"):
         reader, journal = JournalReader(primary.journal), open_standby(standby)
         try:
@@ -88,6 +89,12 @@ def ship(primary: RootLayout, standby: RootLayout, *, now: datetime, max_records
         finally:
             reader.close()
             journal.close()
+
+
+def _require_log(layout: RootLayout) -> None:
+    # Opening a journal makes one: a mistyped folder would become a root.
+    if not layout.journal.is_file():
+        raise StoreError("there is no log here", root=layout.root)
 
 
 def open_standby(standby: RootLayout) -> Journal:
@@ -179,6 +186,7 @@ def promote(
         DamagedLog: The old primary's log cannot be read to its end; it is fenced, this one is a standby still.
         StoreError: The root is no standby.
     """
+    _require_log(standby)
     with hold(standby.locks / "ship.lock", "promote this standby"):
         journal = Journal(standby.journal)
         try:

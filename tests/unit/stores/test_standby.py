@@ -103,6 +103,16 @@ def test_a_root_with_a_log_of_its_own_is_no_standby(primary: tuple[RootLayout, J
     assert journal.last_seq() == 1
 
 
+def test_a_folder_without_a_log_is_left_as_it_is(primary: tuple[RootLayout, Journal], tmp_path: Path) -> None:
+    nothing = RootLayout(tmp_path / "mistyped")
+    with pytest.raises(StoreError, match="no log here"):
+        promote(nothing, primary[0], now=NOW)
+    with pytest.raises(StoreError, match="no log here"):
+        ship(nothing, RootLayout(tmp_path / "there"), now=NOW)
+    assert not nothing.root.exists()
+    assert not (tmp_path / "there").exists()
+
+
 def test_gaps_altered_records_and_other_logs_are_refused_whole(
     primary: tuple[RootLayout, Journal], there: RootLayout
 ) -> None:
