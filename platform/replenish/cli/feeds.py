@@ -77,4 +77,6 @@ def _check_contracts(folder: Path, console: Console) -> None:
         )
     if any(finding.is_refused for finding in findings):
         raise typer.Exit(1)
-    console.print(f"[green]ok[/] {len(read_contracts(folder))} contracts follow their recorded versions", soft_wrap=True)
+    console.print(
+        f"[green]ok[/] {len(read_contracts(folder))} contracts follow their recorded versions", soft_wrap=True
+    )
