@@ -1,7 +1,7 @@
 """Keeping the log: sealed into segments every hour, trimmed every night, shipped to the standbys every minute."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -19,6 +19,7 @@ from resources.clock import ClockResource
 from resources.deployment import DeploymentResource
 from resources.journal import JournalResource
 
+T = TypeVar("T")
 SHIP_EVERY_SECONDS = 60
 SEALING_CRON = "47 * * * *"
 """Every hour, away from the doctor's visit."""
@@ -39,7 +40,7 @@ def build_log_keeping() -> list[dg.AssetsDefinition]:
     )
     def seal_log(deployment: DeploymentResource, journal: JournalResource) -> Iterator[Any]:
         log = journal.open()
-        new = seal(log, deployment.layout)
+        new = _unless_somebody_does(lambda: seal(log, deployment.layout)) or []
         all_of_them = sealed_segments(deployment.layout.segments)
         rows = [{"first": s.first_seq, "last": s.last_seq, "records": s.n, "sha256": s.sha256[:16]} for s in new]
         yield dg.MaterializeResult(
@@ -59,10 +60,19 @@ def build_log_keeping() -> list[dg.AssetsDefinition]:
     )
     def trim_log(deployment: DeploymentResource, journal: JournalResource, clock: ClockResource) -> Iterator[Any]:
         log = journal.open()
-        yield dg.MaterializeResult(metadata={"trimmed_bodies": trim(log, deployment.layout, now=clock.now())})
+        n_trimmed = _unless_somebody_does(lambda: trim(log, deployment.layout, now=clock.now()))
+        yield dg.MaterializeResult(metadata={"trimmed_bodies": n_trimmed or 0})
         log.close()
 
     return [seal_log, trim_log]
+
+
+def _unless_somebody_does(work: Callable[[], T]) -> T | None:
+    """The work's result; None where another process is at it, which is as good."""
+    try:
+        return work()
+    except AlreadyRunning:
+        return None
 
 
 def build_sealing_job() -> Any:

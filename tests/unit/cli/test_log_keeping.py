@@ -17,6 +17,7 @@ from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_UPSERT, EVENTS_SETTLED, EventEntry, JournalRecord
 from replenish.stores.journal_reader import JournalReader
 from replenish.stores.layout import RootLayout
+from replenish.stores.locks import hold
 from replenish.stores.segments import seal, sealed_segments
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource
@@ -58,6 +59,12 @@ def test_the_assets_seal_the_log_and_then_trim_it(layout: RootLayout, monkeypatc
     assert (sealed.metadata["dagster/row_count"].value, sealed.metadata["records_not_sealed_yet"].value) == (13, 0)
     assert trimmed.metadata["trimmed_bodies"].value == N_EVENTS
     assert [s.n for s in sealed_segments(layout.segments)] == [N_EVENTS + 1]
+
+
+def test_a_log_that_somebody_else_seals_fails_no_run(layout: RootLayout) -> None:
+    with hold(layout.locks / "seal.lock", "seal the log"):
+        assert dg.materialize(build_log_keeping(), resources=resources(layout)).success
+    assert sealed_segments(layout.segments) == []
 
 
 def test_every_standby_that_is_named_gets_the_log(
