@@ -21,13 +21,13 @@ import psycopg
 from psycopg import sql
 
 from replenish.cli.deployment import now_utc
-from replenish.cli.follow import tune_process
+from replenish.cli.follow import MAX_PENDING_EVENTS, tune_process
 from replenish.cli.postgres_server import running_postgres, server_cpu_seconds
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.doors import PostgresSettings
 from replenish.contracts.reader import read_contracts
 from replenish.errors import BrokenPromise
-from replenish.ingest.cdc.follower import FETCH_ROWS, READ_CHANGES, PostgresFollower
+from replenish.ingest.cdc.follower import FETCH_ROWS, READ_MESSAGES, PostgresFollower
 from replenish.ingest.cdc.pgoutput import Cell, Commit, PgoutputDecoder, RowChange
 from replenish.ingest.cdc.slot import PEEK, advance, connect
 from replenish.ingest.cdc.source_tables import bind_tables
@@ -147,7 +147,7 @@ def _bare_loop(session: psycopg.Connection, slot: str, decode: Callable[[Iterabl
     while True:
         with session.transaction(), session.cursor("bare", binary=True) as cursor:
             cursor.itersize = FETCH_ROWS
-            cursor.execute(PEEK, (slot, READ_CHANGES, '"bench"'))
+            cursor.execute(PEEK, (slot, READ_MESSAGES, '"bench"'))
             n_decoded, end_lsn = decode(data for (data,) in cursor)
         if not end_lsn:
             return n_changes
@@ -193,7 +193,7 @@ class _FullDoor:
         (root / "bench.yaml").write_text(_DATASET)
         dataset, contracts = read_dataset(root / "bench.yaml"), read_contracts()
         self._journal = Journal(root / "journal.sqlite")
-        self._writer = GroupCommit(self._journal, now_utc)
+        self._writer = GroupCommit(self._journal, now_utc, max_pending_events=MAX_PENDING_EVENTS)
         self._door = EventDoor(dataset, contracts, self._writer, now_utc)
         self._tables = bind_tables(_SETTINGS, dataset, contracts, now_utc())
         args = (_SETTINGS, dsn, self._tables, self._door, self._writer, self._journal.records, now_utc, time.sleep)

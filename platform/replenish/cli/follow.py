@@ -27,6 +27,8 @@ from replenish.stores.segments import log_records
 
 group = typer.Typer(help="Follow a source's change stream.", no_args_is_help=True)
 
+MAX_PENDING_EVENTS = 100_000
+"""The follower is the only one to submit, in large batches, and bounds by itself how many are under way."""
 IDLE_PAUSE_SECONDS = 0.5
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 60.0
 
@@ -42,7 +44,7 @@ def follow_postgres(
     with hold(deployment.layout.locks / f"door-{name}.lock", f"follow {name}"):
         tune_process()
         journal = deployment.journal
-        writer = GroupCommit(journal, now_utc)
+        writer = GroupCommit(journal, now_utc, max_pending_events=MAX_PENDING_EVENTS)
         try:
             _follow(deployment, settings, writer, once=once)
         finally:

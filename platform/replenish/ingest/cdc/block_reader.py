@@ -7,7 +7,6 @@ anything but plain rows (see `plain_rows`), or two versions of one row, are read
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from replenish.ingest.cdc.pgoutput import Begin, Commit, PgoutputDecoder, lsn_te
 from replenish.ingest.cdc.plain_rows import Messages, Places, plain_bodies, plain_cells, read_frame, text_columns
 from replenish.ingest.cdc.row_events import RowBatch, RowColumns, batch_of
 from replenish.ingest.cdc.source_tables import TableShape
+from replenish.stores.event_run import EventRun
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 
 BLOCK_MESSAGES = 25_000
@@ -134,7 +134,7 @@ class _PlainPart(NamedTuple):
     """Sound plain rows of one shape: where their messages are, and what becomes of them."""
 
     rows: Places
-    entries: list[EventEntry]
+    entries: EventRun
     shape: TableShape
     frame: pl.DataFrame
     odd: list[int]
@@ -249,13 +249,9 @@ class BlockReader:
                 pl.Series(lsns, dtype=pl.String()).gather(which), pl.lit(":"), pl.Series(block.numbers[rows])
             ).alias("id")
         )["id"]
-        source, feed = self._changes.source, shape.bound.feed.feed_id
-        bound = zip(
-            repeat(source), ids.to_list(), repeat(EVENT_UPSERT), repeat(feed), repeat(shape.bound.dataschema), bodies,
-            repeat(None), repeat(None),
-        )  # fmt: skip
-        # As EventEntry._make does it, without a call of Python's a row.
-        entries = list(map(tuple.__new__, repeat(EventEntry), bound))
+        feed, dataschema = shape.bound.feed.feed_id, shape.bound.dataschema
+        like = EventEntry(self._changes.source, "", EVENT_UPSERT, feed, dataschema, b"")
+        entries = EventRun(like, ids.to_list(), bodies)
         return _PlainPart(rows, entries, shape, read_frame(cells, shape, told, which), odd)
 
     def _merged(self, block: _Block, parts: list[_PlainPart]) -> RowBatch:
@@ -270,8 +266,11 @@ class BlockReader:
         order = np.argsort(np.concatenate([np.zeros(0, np.int64), *keys]), kind="stable")
         places = np.empty_like(order)
         places[order] = np.arange(len(order))
-        entries = [entry for part in parts for entry in part.entries] + [event.entry for event in left]
-        batch = RowBatch(entries if len(keys) == 1 else [entries[nr] for nr in order.tolist()])
+        if len(keys) == 1 and parts:
+            batch = RowBatch(parts[0].entries)
+        else:
+            entries = [entry for part in parts for entry in part.entries] + [event.entry for event in left]
+            batch = RowBatch([entries[nr] for nr in order.tolist()])
         start = 0
         for part in parts:
             own = places[start : start + len(part.entries)]

@@ -34,8 +34,8 @@ from replenish.stores.failpoints import failpoint
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EventEntry
 
-READ_CHANGES = 50_000
-"""Changes asked for at a time; a transaction is never split, so the last one may bring more. Each reading starts at a
+READ_MESSAGES = 50_000
+"""Messages asked for at a time; a transaction is never split, so the last one may bring more. Each reading starts at a
 point of the source's log that it keeps further back, so few large ones cost less than many small ones."""
 MAX_READINGS = 8
 """Of one pass; then the slot moves on. After a crash as much is read again at most."""
@@ -145,9 +145,7 @@ class PostgresFollower:
         with self._journalling() as journalling:
             reader = self._reader(journalling)
             for _ in range(MAX_READINGS):
-                before = reader.n_changes
-                self._read(connection, reader, journalling)
-                if reader.n_changes - before < READ_CHANGES:
+                if self._read(connection, reader, journalling) < READ_MESSAGES:
                     break
             journalling.wait()
         if reader.end_lsn is not None:
@@ -166,11 +164,12 @@ class PostgresFollower:
 
         return BlockReader(ChangeReader(self.source, self._tables, self._door, self._read_log, journal_now))
 
-    def _read(self, connection: psycopg.Connection, reader: BlockReader, journalling: Journalling) -> None:
+    def _read(self, connection: psycopg.Connection, reader: BlockReader, journalling: Journalling) -> int:
+        """Read on; returns the number of messages."""
         cutter, publication = BlockCutter(), sql.Identifier(self._settings.publication).as_string(connection)
         named = connection.cursor("replenish_changes", binary=True, scrollable=True)
         with connection.transaction(), named as cursor:
-            cursor.execute(READ, (self._reading_slot, READ_CHANGES, publication))
+            cursor.execute(READ, (self._reading_slot, READ_MESSAGES, publication))
             for messages in _fetched(cursor, FETCH_ROWS):
                 for block in cutter.cut(messages):
                     _journal_block(*reader.read(block), journalling)
@@ -178,6 +177,7 @@ class PostgresFollower:
                     self._read_long(cursor, cutter, reader, journalling)
             for block in cutter.cut([], is_last=True):
                 _journal_block(*reader.read(block), journalling)
+            return cursor.rownumber or 0
 
     def _read_long(
         self, cursor: psycopg.ServerCursor, cutter: BlockCutter, reader: BlockReader, journalling: Journalling

@@ -16,7 +16,7 @@ from replenish.stores.journal_entry import EventEntry, Receipt
 
 COMMIT_EVENTS = 5_000
 """Events of one commit: the first are written while the last are judged, and others get their turn in between."""
-MAX_UNDER_WAY = 2
+MAX_UNDER_WAY = 4
 """Batches that are judged or wait for the journal while the next is read."""
 OVERLOAD_PAUSE_SECONDS = 0.05
 OVERLOAD_ATTEMPTS = 1_200
@@ -65,7 +65,8 @@ class Journalling:
             self._count()
 
     def _judge_and_submit(self, batch: RowBatch, dead: Sequence[EventEntry]) -> list[Future[list[Receipt]]]:
-        entries = [*judge_rows(batch, self._door, self._clock()), *dead]
+        entries = judge_rows(batch, self._door, self._clock())
+        entries = [*entries, *dead] if dead else entries
         submitted: list[Future[list[Receipt]]] = []
         for first in range(0, len(entries), COMMIT_EVENTS):
             submitted.append(self._submit(entries[first : first + COMMIT_EVENTS], submitted))

@@ -43,7 +43,7 @@ class RowColumns(NamedTuple):
 class RowBatch:
     """Entries in order, still to be judged: by columns, by the cells of an event, or (the others) by their bodies."""
 
-    entries: list[EventEntry]
+    entries: Sequence[EventEntry]
     columns: list[RowColumns] = field(default_factory=list)
     events: dict[int, RowEvent] = field(default_factory=dict)
     """By place in the batch, those that have cells."""
@@ -60,8 +60,9 @@ class RowBatch:
             kept = pl.Series([stays[nr] for nr in row_nrs], dtype=pl.Boolean())
             row_nrs = pl.Series("row_nr", [now_at[nr] for nr in row_nrs.filter(kept)], dtype=pl.Int64())
             columns.append(RowColumns(shape, frame.filter(kept), row_nrs))
+        entries = list(self.entries)
         return RowBatch(
-            [self.entries[nr] for nr in places],
+            [entries[nr] for nr in places],
             columns,
             {now_at[nr]: event for nr, event in self.events.items() if stays[nr]},
             [now_at[nr] for nr in self.by_body if stays[nr]],
@@ -102,16 +103,19 @@ def is_read_again(body: bytes) -> bool:
     return b"\\" in body or b"\x7f" in body or len(body) > MAX_PLAIN_BODY_BYTES
 
 
-def judge_rows(batch: RowBatch, door: EventDoor, now: datetime) -> list[EventEntry]:
+def judge_rows(batch: RowBatch, door: EventDoor, now: datetime) -> Sequence[EventEntry]:
     """The entries in their order, refused ones as dead letters; the same as `EventDoor.judge` finds, only sooner."""
-    entries, slow = list(batch.entries), list(batch.by_body)
+    slow = list(batch.by_body)
     for shape, frame, places in [*batch.columns, *_columns_of(batch.events)]:
         try:
             # What is refused is judged again as any event is: one place words the letters.
             slow += shape.bound.judge.faults_of_frame(_offered_frame(frame, now), places, now)
         except FileFault:
             slow += places.to_list()
+    if not slow:
+        return batch.entries
     slow.sort()
+    entries = list(batch.entries)
     for nr, entry in zip(slow, door.judge([_offered(entries[nr]) for nr in slow]), strict=True):
         entries[nr] = entry
     return entries
