@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
@@ -22,6 +23,9 @@ from replenish.ingest.http.server import DoorServer, check_bind, door_server, li
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.locks import hold
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""As malloc.h of glibc has them."""
+LARGEST_KEPT_PIECE, KEPT_BYTES = 4 << 20, 32 << 20
 SHORTEST_SECRET = 16
 """Characters of a token or webhook secret; a shorter one can be guessed."""
 
@@ -53,6 +57,7 @@ def serve_http(
             )
             listener = listening_socket(address, http.port if port is None else port)
             _collect_seldom()
+            _keep_freed_memory()
             _announce(deployment, http, door, listener.getsockname())
             servers[0].run([listener])
         finally:
@@ -74,6 +79,18 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep what requests give back, for the next ones, instead of returning it to the system.
+
+    A body of a megabyte is copied a few times on its way; with memory fresh from the system every copy costs a page
+    fault for each 4 KB, a tenth of the CPU of a request. Pieces of more than 4 MB still go back at once.
+    """
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        tune(_M_MMAP_THRESHOLD, LARGEST_KEPT_PIECE)
+        tune(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _with_secrets(source: HttpSourceSettings) -> HttpSource:

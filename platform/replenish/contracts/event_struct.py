@@ -141,7 +141,8 @@ def _annotated(column: Column) -> Any:
         if column.allowed:
             return Literal[_allowed_texts(column)]
         # An optional empty text is null: it has no length, and no pattern to match.
-        return Annotated[str, Meta(min_length=1, pattern=_whole_pattern(column))]
+        pattern = None if column.pattern is None else whole_pattern(column.pattern)
+        return Annotated[str, Meta(min_length=1, pattern=pattern)]
     return _TYPES[kind]
 
 
@@ -151,14 +152,16 @@ def _whole_bounds(column: Column) -> tuple[int, int]:
     return max(lowest, -MAX_WHOLE_NUMBER), min(highest, MAX_WHOLE_NUMBER)
 
 
-def _whole_pattern(column: Column) -> str | None:
+def whole_pattern(pattern: str) -> str:
+    """A contract's pattern as one to search for that only matches a whole text."""
     # \Z: Python's $ also matches before a line end at the end of the text, that of the row checks does not.
-    return None if column.pattern is None else rf"^(?:{column.pattern})\Z"
+    return rf"^(?:{pattern})\Z"
 
 
 def _allowed_texts(column: Column) -> tuple[str, ...]:
-    pattern = _whole_pattern(column)
-    return tuple(text for text in column.allowed if pattern is None or re.search(pattern, text))
+    if column.pattern is None:
+        return column.allowed
+    return tuple(text for text in column.allowed if re.search(whole_pattern(column.pattern), text))
 
 
 def _check_value(value: Any, column: Column) -> None:

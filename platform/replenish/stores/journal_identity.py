@@ -24,6 +24,7 @@ _PROBE = (
     "with offered(s, i) as (select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?))"
     " select s, i, seq from offered cross join sources on name = s cross join identities on source_nr = nr and id = i"
 )
+_INSERT_PACKED = "insert into identities (source_nr, id, seq) select ?1, value, ?2 + key from json_each(?3)"
 _INSERT_ROW = (
     "insert into records (seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest,"
     " chain) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -50,6 +51,21 @@ def insert_identities(connection: apsw.Connection, source: str, ids: Sequence[st
     for start in range(0, len(ids), IDS_PER_STATEMENT):
         some = ids[start : start + IDS_PER_STATEMENT]
         connection.execute(_insert_of(len(some)), (number, first_seq + start, *some))
+
+
+def insert_packed_identities(
+    connection: apsw.Connection, source: str, ids: Sequence[str], packed: bytes, first_seq: int
+) -> None:
+    """As `insert_identities`, the ids being there as a JSON array: one statement, during which other threads work.
+
+    Raises:
+        apsw.ConstraintError: One of them is taken; the caller has to roll back.
+    """
+    if b"\\" in packed:
+        # What is escaped SQLite may read otherwise.
+        insert_identities(connection, source, ids, first_seq)
+    else:
+        connection.execute(_INSERT_PACKED, (_source_nr(connection, source), first_seq, packed.decode()))
 
 
 def known_places(connection: apsw.Connection, identities: list[tuple[str, str]]) -> dict[int, tuple[str, str]]:

@@ -19,7 +19,7 @@ import msgspec
 from replenish.errors import DamagedLog
 from replenish.stores.event_run import EventRun
 from replenish.stores.journal_chain import LogRow, canonical_digest, links_of_run
-from replenish.stores.journal_identity import FIND_SEQ, Select, insert_identities
+from replenish.stores.journal_identity import FIND_SEQ, Select, insert_packed_identities
 
 T = TypeVar("T")
 DIGEST_BYTES = 32
@@ -152,10 +152,11 @@ def insert_run(
         apsw.ConstraintError: One of its identities is there already; the caller has to roll back.
     """
     like, n, first = run.like, len(run), last_seq + 1
-    insert_identities(connection, like.source, run.ids, first)
+    ids = msgspec.json.encode(run.ids)
+    insert_packed_identities(connection, like.source, run.ids, ids, first)
     digests, chains = links_of_run(last_chain, first, time, epoch, run)
     shared = (like.source, like.type, like.subject, time, like.dataschema, like.traceparent, epoch)
-    packed = (msgspec.json.encode(run.ids), _packed_ends(run.bodies), b"".join(digests), b"".join(chains))
+    packed = (ids, _packed_ends(run.bodies), b"".join(digests), b"".join(chains))
     connection.execute(_INSERT, (first, last_seq + n, *shared, chains[-1], *packed, None, b"".join(run.bodies)))
     return chains[-1]
 

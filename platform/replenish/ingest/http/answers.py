@@ -39,7 +39,10 @@ class RowVerdict(msgspec.Struct, omit_defaults=True):
 
 
 class RequestVerdict(msgspec.Struct):
-    """offered = accepted + dead + duplicate (an id conflict counts as dead). Seqs are those of accepted rows."""
+    """offered = accepted + dead + duplicate (an id conflict counts as dead). Seqs are those of accepted rows.
+
+    `verdicts` may be written already, where every row is accepted.
+    """
 
     offered: int
     accepted: int
@@ -47,7 +50,7 @@ class RequestVerdict(msgspec.Struct):
     duplicate: int
     first_seq: int | None
     last_seq: int | None
-    verdicts: list[RowVerdict]
+    verdicts: list[RowVerdict] | msgspec.Raw
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -71,9 +74,8 @@ def request_verdict(
     n_accepted, n_duplicate = outcomes.count("accepted"), outcomes.count("duplicate")
     if n_accepted == n:
         seqs = [receipt[1] for receipt in receipts]
-        pairs = () if is_minimal else zip(ids, seqs, strict=True)
-        rows = [RowVerdict(nr, id_, "accepted", seq) for nr, (id_, seq) in enumerate(pairs, 1)]
-        return RequestVerdict(n, n, 0, 0, min(seqs, default=None), max(seqs, default=None), rows)
+        written = msgspec.Raw(b"[]") if is_minimal else _accepted_rows(ids, seqs)
+        return RequestVerdict(n, n, 0, 0, min(seqs, default=None), max(seqs, default=None), written)
     seqs = [receipt[1] for receipt in receipts if receipt[0] == "accepted"]
     rows = [
         _row_verdict(nr, id_, entry, receipt)
@@ -84,10 +86,23 @@ def request_verdict(
     return RequestVerdict(n, n_accepted, n - n_accepted - n_duplicate, n_duplicate, first, last, rows)
 
 
+def _accepted_rows(ids: Sequence[str], seqs: Sequence[int]) -> msgspec.Raw:
+    """`RowVerdict` of accepted rows as JSON, without an object for each."""
+    names = _encode(ids)[2:-2].decode().split('","')
+    if len(names) != len(ids):
+        # An id with quotation marks.
+        names = [_encode(id_)[1:-1].decode() for id_ in ids]
+    rows = [
+        f'{{"row":{nr},"id":"{name}","outcome":"accepted","seq":{seq}}}'
+        for nr, (name, seq) in enumerate(zip(names, seqs, strict=True), 1)
+    ]
+    return msgspec.Raw(f"[{','.join(rows)}]".encode())
+
+
 def answer_of(verdict: RequestVerdict, *, is_single: bool) -> HttpAnswer:
     """200 where every row is accepted or known; 207 where some row is refused; alone, it is 400, 409 or 422."""
     status = 200
-    if verdict.accepted < verdict.offered and any(row.reason is not None for row in verdict.verdicts):
+    if isinstance(verdict.verdicts, list) and any(row.reason is not None for row in verdict.verdicts):
         status = 207
         if is_single:
             only = verdict.verdicts[0]

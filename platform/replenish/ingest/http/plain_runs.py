@@ -9,6 +9,7 @@ out; what a contract says of a value is part of the struct. Whatever differs is 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from replenish.contracts.event_struct import FIRST_TIME, LAST_TIME, MAX_CLOCK_SKEW, EventStruct
+from replenish.contracts.event_struct import FIRST_TIME, LAST_TIME, MAX_CLOCK_SKEW, EventStruct, whole_pattern
 from replenish.ingest.http.cloud_event import LONGEST_ID, Envelope, Whole64
 from replenish.ingest.strict_json import INT64_MAX, INT64_MIN, MAX_TEXT_BYTES
 
@@ -48,9 +49,17 @@ class _Instants(NamedTuple):
     """How far ahead they may lie; None for dates, which any reader takes."""
 
 
+class _Texts(NamedTuple):
+    """A field whose texts follow a pattern: few different ones, mostly, so each is looked at once."""
+
+    values: Callable[[Any], str | UnsetType | None]
+    search: Callable[[str], re.Match[str] | None]
+
+
 class _Shape(NamedTuple):
     decode: Callable[[bytes], list[Any]]
     instants: tuple[_Instants, ...]
+    texts: tuple[_Texts, ...]
 
 
 def first_envelope(row: bytes) -> Envelope | None:
@@ -75,7 +84,7 @@ def plain_rows(rows: Sequence[bytes], shape: EventStruct, now: datetime) -> Plai
         shape: What the contract says of their data.
         now: Arrival.
     """
-    body = b"\n".join(rows)
+    body = b"\n".join([*rows, b""])
     # No backslash: so no control characters, no half characters, and every quotation mark begins or ends a text.
     if b"\\" in body or b"\x7f" in body or (len(body) > MAX_TEXT_BYTES and max(map(len, rows)) > MAX_TEXT_BYTES):
         return None
@@ -86,11 +95,12 @@ def plain_rows(rows: Sequence[bytes], shape: EventStruct, now: datetime) -> Plai
         if compiled is None or _encode_lines(compiled.decode(rows[0])) != rows[0] + b"\n":
             return None
         events = compiled.decode(body)
-        if len(events) != len(rows) or _encode_lines(events) != body + b"\n":
+        if len(events) != len(rows) or _encode_lines(events) != body:
             return None
-        for instants in compiled.instants:
-            if not _are_in_time(instants, events, now):
-                return None
+        if not all(_are_in_time(instants, events, now) for instants in compiled.instants):
+            return None
+        if not all(_match(texts, events) for texts in compiled.texts):
+            return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         return None
     ids = [event.id for event in events]
@@ -106,6 +116,11 @@ def _are_in_time(instants: _Instants, events: list[Any], now: datetime) -> bool:
     return instants.latest is None or (min(read) >= FIRST_TIME and max(read) <= latest)
 
 
+def _match(texts: _Texts, events: list[Any]) -> bool:
+    different = set(map(texts.values, events)) - {None, UNSET}
+    return all(map(texts.search, different))  # type: ignore[arg-type]
+
+
 @lru_cache(maxsize=128)
 def _compiled(
     shape: EventStruct, names: tuple[str, ...], shared: tuple[tuple[str, str], ...], data_names: tuple[str, ...]
@@ -117,6 +132,7 @@ def _compiled(
         return None
     fields: list[Any] = []
     instants: list[_Instants] = []
+    texts: list[_Texts] = []
     for nr, name in enumerate(data_names):
         place = f"f{nr}"
         field, column = known.get(name), columns.get(name)
@@ -125,11 +141,14 @@ def _compiled(
             fields.append((place, _ANY_VALUE, UNSET))
         elif kind in ("timestamp", "date"):
             instants.append(_Instants(attrgetter(f"data.{place}"), _reader(str(kind)), _latest(shape, name)))
-            text = Annotated[str, Meta(max_length=_LONGEST_INSTANT)]
-            fields.append((place, text) if field.required else (place, text | None | UnsetType, UNSET))
+            fields.append(_field(place, Annotated[str, Meta(max_length=_LONGEST_INSTANT)], field))
+        elif column is not None and column.pattern is not None and not column.allowed:
+            texts.append(_Texts(attrgetter(f"data.{place}"), re.compile(whole_pattern(column.pattern)).search))
+            fields.append(_field(place, Annotated[str, Meta(min_length=1)], field))
+        elif column is not None and kind == "number":
+            fields.append(_field(place, _number(column.minimum, column.maximum), field))
         else:
-            value = field.type if column is None or kind != "number" else _number(column.minimum, column.maximum)
-            fields.append((place, value) if field.required else (place, value | None | UnsetType, UNSET))
+            fields.append(_field(place, field.type, field))
     rename = {f"f{nr}": name for nr, name in enumerate(data_names)}
     data = msgspec.defstruct("RunData", fields, gc=False, kw_only=True, forbid_unknown_fields=True, rename=rename)
     attributes: list[Any] = [(name, Literal[value]) for name, value in shared]
@@ -139,7 +158,11 @@ def _compiled(
         instants.append(_Instants(attrgetter("time"), _reader("timestamp"), None))
     ordered = sorted(attributes, key=lambda attribute: names.index(attribute[0]))
     row = msgspec.defstruct("RunRow", ordered, gc=False, kw_only=True, forbid_unknown_fields=True)
-    return _Shape(msgspec.json.Decoder(row).decode_lines, tuple(instants))
+    return _Shape(msgspec.json.Decoder(row).decode_lines, tuple(instants), tuple(texts))
+
+
+def _field(place: str, value: Any, field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
+    return (place, value) if field.required else (place, value | None | UnsetType, UNSET)
 
 
 def _latest(shape: EventStruct, name: str) -> Literal["now", "our days"] | None:
