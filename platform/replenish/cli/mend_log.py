@@ -19,7 +19,7 @@ from replenish.stores.doctor.journal_restore import RestoredJournal, restore_jou
 from replenish.stores.doctor.journal_sources import JournalFileSource, SegmentSource
 from replenish.stores.doctor.quarantine import Quarantine
 from replenish.stores.doctor.reading import try_to_read
-from replenish.stores.doctor.segment_files import manifest_of
+from replenish.stores.doctor.segment_files import manifest_of, span_of_name
 from replenish.stores.durable import fsync_path
 from replenish.stores.journal_entry import FILE_ACCEPTED, PART_BEARING, JournalRecord
 from replenish.stores.journal_reader import EventBody
@@ -112,9 +112,12 @@ def _mend_segment(
     finding: Finding, deployment: Deployment, helpers: Sequence[Path], quarantine: Quarantine
 ) -> Treatment:
     layout, path = deployment.layout, finding.path
-    span = finding.seqs or _span_of_name(path)
+    span = finding.seqs or span_of_name(path)
     if path is None or span is None:
         return Treatment(finding, False, "nothing", "its range is unknown: see docs/runbooks/damage.md")
+    if finding.kind == "segment_forked":
+        # Both are sound, both were acknowledged: neither may make way for the other by itself.
+        return Treatment(finding, False, "nothing", f"keep both copies of entries {span[0]}-{span[1]}; {RESEND}")
     if finding.kind == "segment_altered":
         for damaged in (path, manifest_of(path)):
             quarantine.move(damaged, finding.meaning)
@@ -141,11 +144,6 @@ def _mend_segment(
 def _readable_segments(folder: Path) -> list[Segment]:
     segments, _ = try_to_read(lambda: sealed_segments(folder))
     return [s for s in segments or () if try_to_read(lambda s=s: sum(1 for _ in read_segment(s)))[0] == s.n]  # type: ignore[misc]
-
-
-def _span_of_name(path: Path | None) -> tuple[int, int] | None:
-    first, _, last = path.name.partition(".")[0].partition("-") if path is not None else ("", "", "")
-    return (int(first), int(last)) if first.isdigit() and last.isdigit() else None
 
 
 def mend_parts(findings: list[Finding], deployment: Deployment, quarantine: Quarantine) -> list[Treatment]:

@@ -101,6 +101,7 @@ def reseal(journal: JournalReader, layout: RootLayout, first_seq: int, last_seq:
         AlreadyRunning: Another process seals.
     """
     with hold(layout.locks / "seal.lock", "seal a range again"):
+        layout.segments.mkdir(parents=True, exist_ok=True)
         return _seal_range(journal, layout.segments, first_seq - 1, last_seq)
 
 
@@ -137,14 +138,16 @@ class _SealedBodies:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._segments: list[Segment] | None = None
+        self._segments: list[Segment] = []
         self._open: Segment | None = None
         self._entries: Iterator[SealedEntry] = iter(())
 
     def body(self, row: LogRow) -> bytes | None:
-        if self._segments is None:
+        segment = self._segment(row.seq)
+        if segment is None:
+            # Sealed and trimmed since we looked.
             self._segments = sealed_segments(self._folder)
-        segment = next((s for s in self._segments if s.first_seq <= row.seq <= s.last_seq), None)
+            segment = self._segment(row.seq)
         if segment is None:
             raise DamagedLog("the body of a record was trimmed and its segment is gone", seq=row.seq)
         if segment != self._open:
@@ -153,6 +156,9 @@ class _SealedBodies:
         if found.chain != row.chain:
             raise DamagedLog("a segment holds another record than the journal", seq=row.seq, segment=segment.path)
         return found.data
+
+    def _segment(self, seq: int) -> Segment | None:
+        return next((s for s in self._segments if s.first_seq <= seq <= s.last_seq), None)
 
 
 def _seal_range(journal: JournalReader, folder: Path, after: int, to: int) -> Segment:

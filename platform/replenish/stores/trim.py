@@ -53,6 +53,10 @@ def _trim_range(journal: Journal, segment: Segment, before: str, settled: dict[s
     ]
     if may_go and (not segment.path.is_file() or file_digest(segment.path) != segment.sha256):
         raise DamagedLog("a sealed segment is gone or altered: its range stays in the journal", segment=segment.path)
+    if may_go and (journal.chain_at(segment.last_seq) or b"").hex() != segment.head_chain:
+        raise DamagedLog(
+            "a sealed segment holds other entries than the journal: nothing of it is trimmed", segment=segment.path
+        )
     follows = int(journal.meta(_DONE) or 0) == segment.first_seq - 1
     with journal.transaction(as_standby=bool(journal.meta("standby"))):
         # Those in runs are not in `records`: both ways of keeping them are gone through.

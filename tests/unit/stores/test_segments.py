@@ -143,3 +143,21 @@ def test_a_damaged_journal_is_not_sealed(log: tuple[RootLayout, Journal]) -> Non
     with pytest.raises(DamagedLog):
         seal(journal, layout, min_records=1)
     assert sealed_segments(layout.segments) == []
+
+
+def test_a_reader_finds_what_is_sealed_and_trimmed_while_it_reads(log: tuple[RootLayout, Journal]) -> None:
+    layout, journal = log
+    settle(journal, journal.last_seq())
+    seal(journal, layout, min_records=1)
+    n = journal.last_seq()
+    for batch in range(3):
+        journal.append_events([event(f"late{batch}-{nr}") for nr in range(20)], now=NOW)
+    assert trim(journal, layout, now=NOW + timedelta(days=60)) > 0
+    reading = log_entries(journal, layout)
+    read = [next(reading) for _ in range(n)]
+    settle(journal, journal.last_seq())
+    seal(journal, layout, min_records=1, max_records=20)
+    assert trim(journal, layout, now=NOW + timedelta(days=60)) == 60
+    read += reading
+    assert len(read) == n + 60
+    assert all(entry.row.data is not None for entry in read)

@@ -39,8 +39,12 @@ KINDS: dict[str, str] = {
     "journal_gap": "entries are missing in the middle of the journal",
     "journal_chain": "an entry of the journal is not the one that was written: the chain of hashes breaks",
     "journal_epoch": "an older writer wrote behind a newer one",
+    "journal_behind": "the journal lacks entries that were acknowledged and sealed: an older copy of it was put back, "
+    "and what it takes would bear their places",
     "segment_missing": "a sealed part of the log is gone",
     "segment_altered": "a sealed part of the log is not what was sealed",
+    "segment_forked": "a sealed part of the log and the journal hold different entries of the same places: an older "
+    "copy of the journal was put back and written to, and both were acknowledged",
     "archive_missing": "an offered file that the log names is not in the archive any more",
     "archive_altered": "an archived file is not what was offered: its content does not match its name",
     "part_missing": "a file of accepted rows that the log names is gone",

@@ -29,6 +29,10 @@ _GAPS = """
 select last, next from (select last, lead(first) over (order by first) as next from spans) where next <> last + 1
 limit 3
 """
+_TRIMMED = """
+select seq, seq from records where data is null
+union all select first_seq, last_seq from event_runs where bodies is null order by 1
+"""
 _EPOCHS = """
 select first from (select first, epoch, lag(epoch) over (order by first) as before from spans) where epoch < before
 limit 1
@@ -56,7 +60,7 @@ def check_journal_file(path: Path, *, is_expected: bool, is_thorough: bool) -> l
     findings, fault = try_to_read(lambda: _order_faults(path) if is_thorough else [])
     if findings is None:
         return [_finding("journal_pages", path, fault)]
-    return findings or _chain_faults(path, is_whole=is_thorough)
+    return findings or _chain_faults(path, is_whole=is_thorough) or _behind_its_segments(path)
 
 
 def _header_fault(path: Path) -> str:
@@ -106,6 +110,33 @@ def _chain_faults(path: Path, *, is_whole: bool) -> list[Finding]:
     finally:
         reader.close()
     return []
+
+
+def _behind_its_segments(path: Path) -> list[Finding]:
+    """A journal that ends before what was sealed out of it is an older copy: what it takes would be a second log."""
+    names = [manifest.name.partition(".")[0] for manifest in (path.parent / "segments").glob("*.manifest.json")]
+    sealed_to = max((int(last) for _, _, last in (name.partition("-") for name in names) if last.isdigit()), default=0)
+    reader = JournalReader(path)
+    last = reader.last_seq()
+    reader.close()
+    if last >= sealed_to:
+        return []
+    detail = f"it ends at entry {last}, its sealed segments at {sealed_to}"
+    return [_finding("journal_behind", path, detail, (last + 1, sealed_to))]
+
+
+def trimmed_spans(path: Path, *, is_thorough: bool) -> list[tuple[int, int]]:
+    """Places first .. last whose bodies only segments hold; without a thorough look those of whole trimmed segments."""
+    if not is_thorough:
+        noted = _query(path, "select value from meta where name = 'trimmed_to'")
+        return [(1, int(value)) for (value,) in noted]
+    spans: list[tuple[int, int]] = []
+    for first, last in _query(path, _TRIMMED):
+        if spans and first == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], last)
+        else:
+            spans.append((first, last))
+    return spans
 
 
 def _query(path: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from replenish.digests import file_digest
 from replenish.stores.doctor.findings import Finding
+from replenish.stores.doctor.journal_file import trimmed_spans
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.journal_reader import JournalReader
 from replenish.stores.layout import RootLayout
@@ -37,6 +38,12 @@ def check_segments(layout: RootLayout, journal: JournalReader, *, with_digests: 
             gap = (int(before["last_seq"]) + 1, int(after["first_seq"]) - 1)
             detail = f"entries {gap[0]}-{gap[1]} were never sealed, or their segment is gone"
             findings.append(_finding("segment_missing", segment_of(path), detail, gap))
+    held = [_span(manifest) for _, manifest in manifests]
+    held += [span for finding in findings if (span := finding.seqs or span_of_name(finding.path)) is not None]
+    for first, last in _not_covered(trimmed_spans(journal.path, is_thorough=with_digests), held):
+        path = layout.segments / f"{first:012}-{last:012}.jsonl.gz"
+        detail = f"the bodies of entries {first}-{last} were trimmed, and no segment holds them"
+        findings.append(_finding("segment_missing", path, detail, (first, last)))
     return findings
 
 
@@ -64,8 +71,29 @@ def _fault(segment: Path, manifest: dict[str, Any], journal: JournalReader, with
         return "segment_altered", f"{segment.name}: other sha256 than in its manifest"
     chain = journal.chain_at(int(manifest["last_seq"]))
     if chain is not None and chain.hex() != manifest["head_chain"]:
-        return "segment_altered", f"{segment.name} ends with another chain than the journal has there"
+        kind = "segment_forked" if file_digest(segment) == manifest["sha256"] else "segment_altered"
+        return kind, f"{segment.name} ends with another chain than the journal has there"
     return "", ""
+
+
+def span_of_name(segment: Path | None) -> tuple[int, int] | None:
+    """First and last place of a segment as its file name says; None where it says none."""
+    first, _, last = segment.name.partition(".")[0].partition("-") if segment is not None else ("", "", "")
+    return (int(first), int(last)) if first.isdigit() and last.isdigit() else None
+
+
+def _not_covered(spans: list[tuple[int, int]], held: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts of `spans` that lie in none of `held`."""
+    left = []
+    for first, last in spans:
+        for a, b in sorted(held):
+            if a > first and a <= last:
+                left.append((first, a - 1))
+            if a <= last and b >= first:
+                first = b + 1
+        if first <= last:
+            left.append((first, last))
+    return left
 
 
 def _span(manifest: dict[str, Any]) -> tuple[int, int]:

@@ -1,0 +1,87 @@
+"""An older copy of the journal is put back, or segments go: what was acknowledged is found again, or missed aloud."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from replenish.cli.deployment import Deployment
+from replenish.cli.doctor_visit import Depth, DoctorReport, DoctorTools, pay_visit, require_sound_journal
+from replenish.errors import DamagedLog
+from replenish.ingest.settle import settle_events
+from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
+from replenish.stores.segments import log_records, seal
+from replenish.stores.trim import trim
+from tests.faults.damaged_world import NOW, build_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Deployment:
+    return build_world(tmp_path / "root")
+
+
+def take(world: Deployment, tag: str) -> None:
+    """Forty more events, acknowledged and settled."""
+    row = {"location_id": "S1", "sku_id": "A1", "units": 1, "knowledge_time": "2025-01-21T22:00:00Z"}
+    bodies = [row | {"sold_at": f"2025-01-21T10:{nr:02}:00Z", "sale_id": f"{tag}{nr}"} for nr in range(40)]
+    entries = [
+        EventEntry("till", str(body["sale_id"]), EVENT_UPSERT, "events.sales", "sales@1.0.0", json.dumps(body).encode())
+        for body in bodies
+    ]
+    world.journal.append_events(entries, now=NOW)
+    settle_events(world.dataset, world.contracts, world.journal, world.layout, now=NOW)
+
+
+def put_older_copy_back(world: Deployment, copy: Path) -> None:
+    """Sealed after the copy was made; then the copy takes the journal's place."""
+    journal = world.journal
+    journal.connection.execute("pragma wal_checkpoint(truncate)")
+    journal.close()
+    shutil.copy(world.layout.journal, copy)
+    take(world, "a")
+    seal(world.journal, world.layout, min_records=1)
+    for path in world.layout.root.glob("journal.sqlite*"):
+        path.unlink()
+    shutil.copy(copy, world.layout.journal)
+
+
+def visit(world: Deployment, depth: Depth = "full") -> DoctorReport:
+    return pay_visit(world, DoctorTools(lambda: None), depth=depth, is_repairing=True, now=NOW)
+
+
+@pytest.mark.parametrize("depth", ["quick", "full"])
+def test_what_was_sealed_comes_back_into_an_older_copy(world: Deployment, tmp_path: Path, depth: Depth) -> None:
+    put_older_copy_back(world, tmp_path / "copy")
+    with pytest.raises(DamagedLog, match="older copy"):
+        require_sound_journal(world.layout)
+    report = visit(world, depth)
+    assert (report.exit_code, [t.finding.kind for t in report.treatments]) == (1, ["journal_behind"])
+    assert world.journal.find("till", "a39") is not None
+    assert visit(world).exit_code == 0
+
+
+def test_two_logs_of_the_same_places_are_both_kept(world: Deployment, tmp_path: Path) -> None:
+    put_older_copy_back(world, tmp_path / "copy")
+    take(world, "b")
+    with pytest.raises(DamagedLog, match="other entries"):
+        trim(world.journal, world.layout, now=NOW + timedelta(days=90))
+    assert len(list(log_records(world.journal, world.layout))) == world.journal.last_seq()
+    sealed = set(world.layout.segments.iterdir())
+    report = visit(world)
+    assert [(t.finding.kind, t.is_mended) for t in report.treatments] == [("segment_forked", False)]
+    assert set(world.layout.segments.iterdir()) == sealed
+
+
+@pytest.mark.parametrize("depth", ["quick", "full"])
+def test_segments_that_hold_trimmed_bodies_are_missed(world: Deployment, depth: Depth) -> None:
+    take(world, "a")
+    seal(world.journal, world.layout, min_records=1)
+    assert trim(world.journal, world.layout, now=NOW + timedelta(days=90)) > 0
+    shutil.rmtree(world.layout.segments)
+    report = visit(world, depth)
+    assert report.exit_code == 2
+    assert {t.finding.kind for t in report.treatments} == {"segment_missing"}
