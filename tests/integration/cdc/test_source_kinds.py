@@ -132,6 +132,27 @@ def test_lag_counts_what_is_unread_and_what_is_missing_is_an_alarm(world: Source
     assert behind.alarm(1 << 30) is None
 
 
+def test_the_metrics_file_tells_outcomes_and_lag(world: SourceWorld) -> None:
+    done = world.command("follow", "postgres", "erp", "--once")
+    assert done.returncode == 0, done.stderr
+    text = world.deployment.layout.metrics.joinpath("postgres-erp.prom").read_text()
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert lines['replenish_postgres_events_total{door="erp",outcome="accepted"}'] == "3.0"
+    assert lines['replenish_postgres_lag_seconds{door="erp",slot="replenish_erp"}'] == "0.0"
+    assert float(lines['replenish_postgres_lag_bytes{door="erp",slot="replenish_erp"}']) < 1 << 20
+    assert lines['replenish_postgres_slot_lost{door="erp",slot="replenish_erp"}'] == "0.0"
+    assert lines['replenish_postgres_connected{door="erp"}'] == "1.0"
+
+
+def test_a_damaged_journal_is_not_followed_into(world: SourceWorld) -> None:
+    world.follow()
+    path = world.deployment.layout.journal
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192)
+    done = world.command("follow", "postgres", "erp", "--once")
+    assert done.returncode == 2
+    assert "replenish doctor" in done.stderr
+
+
 def test_changes_of_other_tables_do_not_hold_the_slot_back(world: SourceWorld) -> None:
     world.follow()
     world.sql("create table other as select md5(i::text) from generate_series(1, 60000) i")

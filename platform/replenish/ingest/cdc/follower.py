@@ -25,7 +25,16 @@ from replenish.ingest.cdc.known_rows import ReadLog
 from replenish.ingest.cdc.long_transactions import LastVersions, pieces_of_transaction
 from replenish.ingest.cdc.pgoutput import lsn_number
 from replenish.ingest.cdc.row_events import RowBatch, RowEvent, batch_of
-from replenish.ingest.cdc.slot import READ, advance, connect, make_reading_slot, slot_state, source_faults
+from replenish.ingest.cdc.slot import (
+    READ,
+    SlotLag,
+    advance,
+    connect,
+    lag_seen_by,
+    make_reading_slot,
+    slot_state,
+    source_faults,
+)
 from replenish.ingest.cdc.snapshot import take_snapshot
 from replenish.ingest.cdc.source_checks import check_source
 from replenish.ingest.cdc.source_tables import BoundTable
@@ -94,6 +103,17 @@ class PostgresFollower:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def lag(self) -> SlotLag:
+        """How far behind the source the slot is.
+
+        Raises:
+            SourceFault: The source cannot be asked.
+        """
+        if self._connection is None:
+            self.start()
+        with self._faults():
+            return lag_seen_by(self._session(), self._settings.slot, self._settings.publication, now=self._clock())
 
     def start(self) -> BatchReport:
         """Check the source; take the first snapshot where there is no slot yet.

@@ -133,14 +133,21 @@ def slot_lag(dsn: str, slot: str, publication: str | None = None, *, now: dateti
         SourceFault: The source cannot be reached.
     """
     with connect(dsn) as connection:
-        state = slot_state(connection, slot)
-        if state is None:
-            return SlotLag(slot, False, 0, 0, 0.0, None)
-        seconds = 0.0
-        if publication is not None and now is not None and not state.is_lost and state.active_pid is None:
-            seconds = _oldest_unread_seconds(connection, slot, publication, now)
-        status = "lost" if state.is_lost else state.wal_status
-        return SlotLag(slot, True, state.unread_bytes or 0, state.kept_bytes or 0, seconds, status)
+        return lag_seen_by(connection, slot, publication, now=now)
+
+
+def lag_seen_by(
+    connection: psycopg.Connection, slot: str, publication: str | None = None, *, now: datetime | None = None
+) -> SlotLag:
+    """`slot_lag` through a session that is there already."""
+    state = slot_state(connection, slot)
+    if state is None:
+        return SlotLag(slot, False, 0, 0, 0.0, None)
+    seconds = 0.0
+    if publication is not None and now is not None and not state.is_lost and state.active_pid is None:
+        seconds = _oldest_unread_seconds(connection, slot, publication, now)
+    status = "lost" if state.is_lost else state.wal_status
+    return SlotLag(slot, True, state.unread_bytes or 0, state.kept_bytes or 0, seconds, status)
 
 
 def _oldest_unread_seconds(connection: psycopg.Connection, slot: str, publication: str, now: datetime) -> float:
