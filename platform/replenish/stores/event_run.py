@@ -20,12 +20,12 @@ class EventRun(Sequence[EventEntry]):
     Args:
         like: Any entry of the run; its id and body do not matter.
         ids: One per event.
-        bodies: One per event, in the same order.
+        bodies: One per event, in the same order; views of a request that lies in memory anyway will do.
     """
 
     __slots__ = ("bodies", "ids", "like", "n_bytes")
 
-    def __init__(self, like: EventEntry, ids: list[str], bodies: list[bytes]) -> None:
+    def __init__(self, like: EventEntry, ids: list[str], bodies: Sequence[bytes | memoryview]) -> None:
         self.like, self.ids, self.bodies = like, ids, bodies
         self.n_bytes = sum(map(len, bodies))
 
@@ -35,7 +35,7 @@ class EventRun(Sequence[EventEntry]):
     def __iter__(self) -> Iterator[EventEntry]:
         source, _, kind, subject, dataschema, _, traceparent, _ = self.like
         for id_, body in zip(self.ids, self.bodies, strict=True):
-            yield EventEntry(source, id_, kind, subject, dataschema, body, traceparent)
+            yield EventEntry(source, id_, kind, subject, dataschema, bytes(body), traceparent)
 
     @overload
     def __getitem__(self, place: int) -> EventEntry: ...
@@ -44,7 +44,7 @@ class EventRun(Sequence[EventEntry]):
     def __getitem__(self, place: int | slice) -> EventEntry | EventRun:
         if isinstance(place, slice):
             return EventRun(self.like, self.ids[place], self.bodies[place])
-        return self.like._replace(id=self.ids[place], body=self.bodies[place])
+        return self.like._replace(id=self.ids[place], body=bytes(self.bodies[place]))
 
 
 class JoinedEntries(Sequence[EventEntry]):

@@ -236,7 +236,7 @@ def clear_bodies(connection: apsw.Connection, first_seq: int, last_seq: int) -> 
         after = run.last_seq
 
 
-def _packed_ends(bodies: Iterable[bytes]) -> bytes:
+def _packed_ends(bodies: Iterable[bytes | memoryview]) -> bytes:
     ends = list(accumulate(map(len, bodies)))
     return struct.pack(f"<{len(ends)}I", *ends)
 

@@ -87,13 +87,13 @@ class RowReader:
             events.append(self._read_strictly(row, nr) if entry is None else entry)
         return events
 
-    def read_run(self, rows: Sequence[bytes], now: datetime) -> EventRun | None:
-        """The rows as one run of accepted events; None where they are to be read one by one.
+    def read_run(self, body: bytes, now: datetime) -> EventRun | None:
+        """Rows, each with its line end, as one run of accepted events; None where they are to be read one by one.
 
         Raises:
             RequestRefused: 403, the rows are not this sender's to write: nothing of the request may be used.
         """
-        e = first_envelope(rows[0]) if len(rows) >= FEWEST_ROWS else None
+        e = first_envelope(body[: body.index(b"\n")]) if body.count(b"\n") >= FEWEST_ROWS else None
         if e is None:
             return None
         kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
@@ -103,7 +103,7 @@ class RowReader:
             kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
         if kind is None or kind.shape is None:
             return None
-        plain = plain_rows(rows, kind.shape, now)
+        plain = plain_rows(body, kind.shape, now)
         if plain is None:
             return None
         trace = self._traceparent

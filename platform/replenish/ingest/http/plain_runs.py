@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, sub
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from replenish.contracts.event_struct import FIRST_TIME, LAST_TIME, MAX_CLOCK_SKEW, EventStruct, whole_pattern
@@ -26,6 +27,7 @@ from replenish.ingest.strict_json import INT64_MAX, INT64_MIN, MAX_TEXT_BYTES
 FEWEST_ROWS = 8
 """Below, making sure of a shape costs more than it saves."""
 _DATA = b'"data":'
+_LINE_END = ord("\n")
 _DECODE_ROW = msgspec.json.Decoder(dict[str, Any]).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
 _ANY_VALUE = Whole64 | float | str | bool | None | UnsetType
@@ -34,10 +36,10 @@ _SHARED = ("specversion", "source", "type", "subject")
 
 
 class PlainRows(NamedTuple):
-    """Sound rows of one shape; `bodies` are their data, byte by byte as sent."""
+    """Sound rows of one shape; `bodies` are their data as it lies in the request, not copied."""
 
     ids: list[str]
-    bodies: list[bytes]
+    bodies: list[memoryview]
 
 
 class _Instants(NamedTuple):
@@ -76,26 +78,26 @@ def first_envelope(row: bytes) -> Envelope | None:
     return Envelope(**shared)
 
 
-def plain_rows(rows: Sequence[bytes], shape: EventStruct, now: datetime) -> PlainRows | None:
+def plain_rows(body: bytes, shape: EventStruct, now: datetime) -> PlainRows | None:
     """The rows read as one; None where any of them has to be looked at more closely.
 
     Args:
-        rows: Of one request, each without blanks around it; the first one has passed `first_envelope`.
+        body: Rows of one request, each with a line end; the first one has passed `first_envelope`.
         shape: What the contract says of their data.
         now: Arrival.
     """
-    body = b"\n".join([*rows, b""])
     # No backslash: so no control characters, no half characters, and every quotation mark begins or ends a text.
-    if b"\\" in body or b"\x7f" in body or (len(body) > MAX_TEXT_BYTES and max(map(len, rows)) > MAX_TEXT_BYTES):
+    if b"\\" in body or b"\x7f" in body:
         return None
+    first = body[: body.index(b"\n") + 1]
     try:
-        fields = _DECODE_ROW(rows[0])
+        fields = _DECODE_ROW(first)
         shared = tuple((name, fields[name]) for name in fields if name in _SHARED)
         compiled = _compiled(shape, tuple(fields), shared, tuple(fields["data"]))
-        if compiled is None or _encode_lines(compiled.decode(rows[0])) != rows[0] + b"\n":
+        if compiled is None or _encode_lines(compiled.decode(first)) != first:
             return None
         events = compiled.decode(body)
-        if len(events) != len(rows) or _encode_lines(events) != body:
+        if _encode_lines(events) != body:
             return None
         if not all(_are_in_time(instants, events, now) for instants in compiled.instants):
             return None
@@ -104,7 +106,21 @@ def plain_rows(rows: Sequence[bytes], shape: EventStruct, now: datetime) -> Plai
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
         return None
     ids = [event.id for event in events]
-    return PlainRows(ids, [row[row.index(_DATA) + 7 : -1] for row in rows]) if "".join(ids).isprintable() else None
+    joined = "".join(ids)
+    if not joined.isprintable():
+        return None
+    # Texts hold no line ends, so each one ends a row.
+    ends: list[int] = np.flatnonzero(np.frombuffer(body, np.uint8) == _LINE_END).tolist()
+    row_starts = [0, *(end + 1 for end in ends[:-1])]
+    if joined.isascii() and "time" not in fields:
+        head = first.index(_DATA) + len(_DATA) - len(ids[0])
+        starts = [start + head + len(id_) for start, id_ in zip(row_starts, ids, strict=True)]
+    else:
+        starts = [body.index(_DATA, start) + len(_DATA) for start in row_starts]
+    if len(body) > MAX_TEXT_BYTES and max(map(sub, ends, row_starts)) > MAX_TEXT_BYTES:
+        return None
+    view = memoryview(body)
+    return PlainRows(ids, [view[start : end - 1] for start, end in zip(starts, ends, strict=True)])
 
 
 def _are_in_time(instants: _Instants, events: list[Any], now: datetime) -> bool:

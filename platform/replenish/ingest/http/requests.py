@@ -149,13 +149,18 @@ class _Request:
             if ("ce-specversion" in headers or "ce-id" in headers) and media_type == "application/json":
                 event = reader.read_binary(_binary_attributes(headers), body)
                 return await self._settle([event], is_single=True)
+            now = door.clock()
+            if layout == "lines" and not self._holds_changes and _is_one_submission(body):
+                run = reader.read_run(body, now)
+                if run is not None:
+                    return await self._settle(run, is_single=False)
             rows = split_rows(body, layout, door.limits.rows)
             if self._holds_changes:
                 changes = reader.read_changes(rows)
                 starts = range(0, len(changes), ROWS_PER_SUBMISSION)
                 some = (changes[start : start + ROWS_PER_SUBMISSION] for start in starts)
                 return await self._settle(*some, is_single=len(rows) == 1)
-            pieces = await _read_rows(reader, rows, door.clock())
+            pieces = await _read_rows(reader, rows, now, is_tried=layout == "lines" and _is_one_submission(body))
             is_single = len(rows) == 1 and (layout == "single" or (layout == "any" and body.lstrip()[:1] != b"["))
             return await self._settle(*pieces, is_single=is_single)
         finally:
@@ -217,12 +222,20 @@ async def send_answer(send: Send, answer: HttpAnswer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _read_rows(reader: RowReader, rows: list[bytes], now: datetime) -> list[Read]:
-    """The rows in pieces of one submission; between them other requests get their turn."""
+def _is_one_submission(body: bytes) -> bool:
+    return body.endswith(b"\n") and body.count(b"\n") <= ROWS_PER_SUBMISSION
+
+
+async def _read_rows(reader: RowReader, rows: list[bytes], now: datetime, *, is_tried: bool) -> list[Read]:
+    """The rows in pieces of one submission; between them other requests get their turn.
+
+    Args:
+        is_tried: They were looked at as a run before, and are none.
+    """
     pieces: list[Read] = []
     for start in range(0, len(rows), ROWS_PER_SUBMISSION):
         some = rows if len(rows) <= ROWS_PER_SUBMISSION else rows[start : start + ROWS_PER_SUBMISSION]
-        run = reader.read_run(some, now)
+        run = None if is_tried else reader.read_run(b"\n".join([*some, b""]), now)
         pieces.append(reader.read(some, start + 1, len(rows), now) if run is None else run)
         if len(some) < len(rows):
             await asyncio.sleep(0)

@@ -57,6 +57,10 @@ def test_what_the_fast_way_accepts_the_strict_way_accepts_alike(tmp_path: Path) 
     assert n_fast > N_MUTATIONS // 20
 
 
+def lines(rows: list[bytes]) -> bytes:
+    return b"".join(row + b"\n" for row in rows)
+
+
 def shapes() -> list[dict[str, object]]:
     """Rows of several shapes: attributes in another order, fields left out, spelled otherwise, of other kinds."""
     row = cloud_event(1)
@@ -77,11 +81,11 @@ def test_what_is_read_as_one_run_is_what_the_strict_way_accepts_row_by_row(tmp_p
         same = [json.dumps({**shape, "id": f"e-{nr}"}, separators=(",", ":"), ensure_ascii=False) for nr in range(10)]
         good = [row.encode() for row in same]
         reader = RowReader(door, Sender(None), feed_id="events.sales", source="http")
-        n_whole += reader.read_run(good, NOW) is not None
+        n_whole += reader.read_run(lines(good), NOW) is not None
         for _ in range(N_MUTATIONS // 4):
             place, row = rng.randrange(10), rng.choice(good)
             changed = [*good[:place], mutated(rng, row), *good[place + 1 :]]
-            run = reader.read_run(changed, NOW)
+            run = reader.read_run(lines(changed), NOW)
             if run is None:
                 continue
             n_runs += 1
@@ -97,7 +101,7 @@ def test_rows_of_more_than_one_kind_are_no_run(tmp_path: Path) -> None:
     door = EventDoor(open_dataset(), read_contracts(), None, lambda: NOW)  # type: ignore[arg-type]
     reader = RowReader(door, Sender(None), feed_id="events.sales", source="http")
     good = [json.dumps(cloud_event(nr), separators=(",", ":")).encode() for nr in range(10)]
-    run = reader.read_run(good, NOW)
+    run = reader.read_run(lines(good), NOW)
     assert run is not None
     assert list(run) == door.judge([reader._read_strictly(row, 1) for row in good])  # type: ignore[misc]
     others: list[dict[str, object]] = [
@@ -120,6 +124,6 @@ def test_rows_of_more_than_one_kind_are_no_run(tmp_path: Path) -> None:
     for change in others:
         for place in (0, 9):
             row = json.dumps({**cloud_event(1), **change}, separators=(",", ":")).encode()
-            assert reader.read_run([*good[:place], row, *good[place + 1 :]], NOW) is None, change
-    assert reader.read_run([*good[:9], good[9].replace(b'"units":', b'"units" :')], NOW) is None
-    assert reader.read_run(good[:3], NOW) is None
+            assert reader.read_run(lines([*good[:place], row, *good[place + 1 :]]), NOW) is None, change
+    assert reader.read_run(lines([*good[:9], good[9].replace(b'"units":', b'"units" :')]), NOW) is None
+    assert reader.read_run(lines(good[:3]), NOW) is None
