@@ -174,7 +174,7 @@ def _decode_rows(messages: Iterable[bytes]) -> tuple[int, int]:
     for data in messages:
         message = decoder.decode(data)
         if isinstance(message, RowChange):
-            row = dict(zip(message.relation.columns, message.new or (), strict=True))
+            row = dict(zip(message.relation.columns, message.new or message.old or (), strict=True))
             n_changes += 1
         elif isinstance(message, Commit):
             end_lsn = message.end_lsn
