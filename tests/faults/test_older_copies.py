@@ -7,12 +7,14 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import pytest
 
 from replenish.cli.deployment import Deployment
 from replenish.cli.doctor_visit import Depth, DoctorReport, DoctorTools, pay_visit, require_sound_journal
-from replenish.errors import DamagedLog
+from replenish.errors import DamagedLog, StoreError
 from replenish.ingest.settle import settle_events
+from replenish.stores.doctor.journal_file import check_journal_file
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 from replenish.stores.segments import log_records, seal
 from replenish.stores.trim import trim
@@ -85,3 +87,44 @@ def test_segments_that_hold_trimmed_bodies_are_missed(world: Deployment, depth: 
     report = visit(world, depth)
     assert report.exit_code == 2
     assert {t.finding.kind for t in report.treatments} == {"segment_missing"}
+
+
+def test_a_journal_of_the_first_release_is_no_damage(world: Deployment) -> None:
+    world.journal.close()
+    for path in world.layout.root.glob("journal.sqlite*"):
+        path.unlink()
+    shutil.rmtree(world.layout.segments)
+    file = apsw.Connection(str(world.layout.journal))
+    file.execute(
+        "create table records (seq integer primary key, source text not null, id text not null, type text not null,"
+        " subject text not null, time text not null, dataschema text not null, data text not null,"
+        " unique (source, id));"
+        "create table dead_letters (nr integer primary key, seq integer not null references records (seq),"
+        " feed_id text not null, file text not null, row_nr integer, reason text not null, field text, rule text,"
+        " raw text)"
+    )
+    row = ("shop.sales", "x", "replenish.file.dead", "a.csv", NOW.isoformat(), "sales@1.0.0", "{}")
+    file.execute("insert into records values (1, ?, ?, ?, ?, ?, ?, ?)", row)
+    file.close()
+    assert check_journal_file(world.layout.journal, is_expected=True, is_thorough=True) == []
+    require_sound_journal(world.layout)
+    assert world.journal.head().seq == 1
+
+
+def test_a_journal_of_a_newer_release_is_left_alone(world: Deployment) -> None:
+    world.journal.connection.execute("pragma user_version = 99")
+    before = world.layout.journal.stat().st_ino
+    with pytest.raises(StoreError, match="newer release"):
+        visit(world)
+    assert world.layout.journal.stat().st_ino == before
+
+
+def test_no_empty_log_takes_the_place_of_one_that_is_gone(world: Deployment) -> None:
+    world.journal.close()
+    for path in world.layout.root.glob("journal.sqlite*"):
+        path.unlink()
+    shutil.rmtree(world.layout.segments)
+    report = visit(world)
+    assert [(t.finding.kind, t.is_mended) for t in report.treatments] == [("journal_missing", False)]
+    assert not world.layout.journal.exists()
+    assert world.lake.row_count("bronze/sales") > 0

@@ -30,6 +30,10 @@ from replenish.stores.segments import Segment, log_entries, read_segment, reseal
 RESTORING = "restoring"
 """Folder of the draft: in the root itself, a new journal beside sealed segments is refused."""
 SIDES = ("", "-wal", "-shm")
+NOTHING_READABLE = (
+    "not one entry can be read, here or in any copy: is the disk mounted? name a standby with `replenish doctor --from "
+    "FOLDER`; to begin a new log, move the root's files away by hand"
+)
 RESEND = "ask the senders to send these again: what is known already counts as duplicate"
 
 
@@ -74,6 +78,10 @@ def _restore(
     restored = restore_journal(draft, [*opened, *segments], layout.journal)
     for source in opened:
         source.close()
+    if not restored.n_entries:
+        # Our own empty draft. An empty log in place of a lost one would make every table empty after it.
+        shutil.rmtree(folder)
+        return [Treatment(finding, False, "nothing", NOTHING_READABLE) for finding in findings]
     for side in SIDES:
         quarantine.move(layout.journal.with_name(layout.journal.name + side), findings[0].meaning)
     draft.replace(layout.journal)

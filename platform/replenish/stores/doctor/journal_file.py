@@ -10,15 +10,16 @@ from typing import Any
 
 import apsw
 
-from replenish.errors import DamagedLog
+from replenish.errors import DamagedLog, StoreError
 from replenish.stores.doctor.findings import Finding
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.journal_reader import JournalReader
-from replenish.stores.journal_schema import show_as_current
+from replenish.stores.journal_schema import SCHEMA_VERSION, show_as_current
 
 SUBJECT = "journal"
 NEWEST_ENTRIES = 1_000
 """Entries whose chain is verified by the quick look."""
+FIRST_WITH_CHAIN = 2
 _MAGIC = b"SQLite format 3\0"
 _SPANS = """
 create temp view spans as select seq as first, seq as last, epoch from main.records
@@ -46,21 +47,36 @@ def check_journal_file(path: Path, *, is_expected: bool, is_thorough: bool) -> l
         path: The SQLite file.
         is_expected: Whether anything else (segments, tables) shows that there was a journal.
         is_thorough: Read every page, every entry and compute the whole chain of hashes; else only its newest end.
+
+    Raises:
+        StoreError: It was written by a newer release, which alone can judge it.
     """
     if not path.is_file():
         return [_finding("journal_missing", path, "there is no journal.sqlite")] if is_expected else []
     if fault := _header_fault(path):
         return [_finding("journal_unreadable", path, fault)]
+    release = _release_of(path)
     check = "pragma quick_check" if is_thorough else "select 'ok' from sqlite_schema where name = 'records'"
     checked, fault = try_to_read(lambda: _query(path, check))
     if checked is None:
         return [_finding("journal_pages", path, fault)]
     if checked != [("ok",)]:
         return [_finding("journal_pages", path, "; ".join(str(row[0])[:200] for row in checked[:3]) or "no records")]
+    if release < FIRST_WITH_CHAIN:
+        # Whole pages are all there is to look at; the first writer that opens it makes the chain.
+        return []
     findings, fault = try_to_read(lambda: _order_faults(path) if is_thorough else [])
     if findings is None:
         return [_finding("journal_pages", path, fault)]
     return findings or _chain_faults(path, is_whole=is_thorough) or _behind_its_segments(path)
+
+
+def _release_of(path: Path) -> int:
+    """Version of its tables; the newest known where it cannot be read, which the checks that follow find out."""
+    found, _ = try_to_read(lambda: int(_query(path, "pragma user_version")[0][0]))
+    if found is not None and found > SCHEMA_VERSION:
+        raise StoreError("the journal was written by a newer release; use that one", schema=found, path=path)
+    return SCHEMA_VERSION if found is None else found
 
 
 def _header_fault(path: Path) -> str:
