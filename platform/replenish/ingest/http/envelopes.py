@@ -38,10 +38,10 @@ from replenish.ingest.http.cloud_event import (
     trace_context,
 )
 from replenish.ingest.http.credentials import Sender
-from replenish.ingest.http.plain_runs import FEWEST_ROWS, first_envelope, plain_rows
+from replenish.ingest.http.plain_runs import FEWEST_ROWS, first_envelope, line_ends, plain_rows
 from replenish.ingest.reasons import UNKNOWN_FEED
 from replenish.ingest.strict_json import MAX_TEXT_BYTES, strict_object
-from replenish.stores.event_run import EventRun
+from replenish.stores.event_run import LONGEST_RUN, EventRun
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 
 _encode = msgspec.json.Encoder().encode
@@ -93,7 +93,10 @@ class RowReader:
         Raises:
             RequestRefused: 403, the rows are not this sender's to write: nothing of the request may be used.
         """
-        e = first_envelope(body[: body.index(b"\n")]) if body.count(b"\n") >= FEWEST_ROWS else None
+        ends = line_ends(body)
+        if not FEWEST_ROWS <= len(ends) <= LONGEST_RUN or ends[-1] != len(body) - 1:
+            return None
+        e = first_envelope(body[: ends[0]])
         if e is None:
             return None
         kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
@@ -103,12 +106,11 @@ class RowReader:
             kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
         if kind is None or kind.shape is None:
             return None
-        plain = plain_rows(body, kind.shape, now)
+        plain = plain_rows(body, ends, kind.shape, now)
         if plain is None:
             return None
-        trace = self._traceparent
-        like = EventEntry(kind.source, "", TYPE_OF[kind.op], kind.feed_id, kind.dataschema, b"", trace)
-        return EventRun(like, plain.ids, plain.bodies)
+        shared = (kind.source, "", TYPE_OF[kind.op], kind.feed_id, kind.dataschema, b"", self._traceparent)
+        return EventRun(EventEntry(*shared), plain.ids, plain.bodies)
 
     def _sound(self, e: PlainEnvelope, kind: RowKind, row: bytes, now: datetime) -> EventEntry | None:
         """The entry of a usual row; None where anything about it has to be looked at more closely.

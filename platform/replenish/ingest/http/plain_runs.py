@@ -78,18 +78,25 @@ def first_envelope(row: bytes) -> Envelope | None:
     return Envelope(**shared)
 
 
-def plain_rows(body: bytes, shape: EventStruct, now: datetime) -> PlainRows | None:
+def line_ends(body: bytes) -> list[int]:
+    """The places of the line ends; several times as fast as counting or splitting."""
+    found: list[int] = np.flatnonzero(np.frombuffer(body, np.uint8) == _LINE_END).tolist()
+    return found
+
+
+def plain_rows(body: bytes, ends: list[int], shape: EventStruct, now: datetime) -> PlainRows | None:
     """The rows read as one; None where any of them has to be looked at more closely.
 
     Args:
         body: Rows of one request, each with a line end; the first one has passed `first_envelope`.
+        ends: The places of the line ends.
         shape: What the contract says of their data.
         now: Arrival.
     """
     # No backslash: so no control characters, no half characters, and every quotation mark begins or ends a text.
     if b"\\" in body or b"\x7f" in body:
         return None
-    first = body[: body.index(b"\n") + 1]
+    first = body[: ends[0] + 1]
     try:
         fields = _DECODE_ROW(first)
         shared = tuple((name, fields[name]) for name in fields if name in _SHARED)
@@ -109,8 +116,7 @@ def plain_rows(body: bytes, shape: EventStruct, now: datetime) -> PlainRows | No
     joined = "".join(ids)
     if not joined.isprintable():
         return None
-    # Texts hold no line ends, so each one ends a row.
-    ends: list[int] = np.flatnonzero(np.frombuffer(body, np.uint8) == _LINE_END).tolist()
+    # Written again there is one line end a row, and texts hold none.
     row_starts = [0, *(end + 1 for end in ends[:-1])]
     if joined.isascii() and "time" not in fields:
         head = first.index(_DATA) + len(_DATA) - len(ids[0])

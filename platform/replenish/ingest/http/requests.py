@@ -20,7 +20,7 @@ from replenish.ingest.http.envelopes import RowReader
 from replenish.ingest.http.limits import ClientGone, HttpLimits, InFlightBytes, Receive, decoded_body, read_raw_body
 from replenish.ingest.http.metrics import DoorMetrics
 from replenish.ingest.http.request_rows import layout_of, media_type_of, split_rows
-from replenish.stores.event_run import EventRun, JoinedEntries
+from replenish.stores.event_run import LONGEST_RUN, EventRun, JoinedEntries
 from replenish.stores.failpoints import failpoint
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EventEntry, Receipt
@@ -30,7 +30,7 @@ Read = list[OfferedEvent | EventEntry] | EventRun
 """Rows of one submission: each an event or a dead entry, or all of them a run."""
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-ROWS_PER_SUBMISSION = 2_000
+ROWS_PER_SUBMISSION = LONGEST_RUN
 """A greater request goes to the journal in pieces: while one is committed, the next is judged."""
 DEFAULT_SOURCE = "http"
 RETRY_AFTER_SECONDS = {408: 1, 429: 1, 503: 10, 507: 30}
@@ -150,17 +150,18 @@ class _Request:
                 event = reader.read_binary(_binary_attributes(headers), body)
                 return await self._settle([event], is_single=True)
             now = door.clock()
-            if layout == "lines" and not self._holds_changes and _is_one_submission(body):
-                run = reader.read_run(body, now)
-                if run is not None:
-                    return await self._settle(run, is_single=False)
+            run = reader.read_run(body, now) if layout == "lines" and not self._holds_changes else None
+            if run is not None:
+                return await self._settle(run, is_single=False)
             rows = split_rows(body, layout, door.limits.rows)
             if self._holds_changes:
                 changes = reader.read_changes(rows)
                 starts = range(0, len(changes), ROWS_PER_SUBMISSION)
                 some = (changes[start : start + ROWS_PER_SUBMISSION] for start in starts)
                 return await self._settle(*some, is_single=len(rows) == 1)
-            pieces = await _read_rows(reader, rows, now, is_tried=layout == "lines" and _is_one_submission(body))
+            pieces = await _read_rows(
+                reader, rows, now, is_tried=layout == "lines" and len(rows) <= ROWS_PER_SUBMISSION
+            )
             is_single = len(rows) == 1 and (layout == "single" or (layout == "any" and body.lstrip()[:1] != b"["))
             return await self._settle(*pieces, is_single=is_single)
         finally:
@@ -222,15 +223,11 @@ async def send_answer(send: Send, answer: HttpAnswer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _is_one_submission(body: bytes) -> bool:
-    return body.endswith(b"\n") and body.count(b"\n") <= ROWS_PER_SUBMISSION
-
-
 async def _read_rows(reader: RowReader, rows: list[bytes], now: datetime, *, is_tried: bool) -> list[Read]:
     """The rows in pieces of one submission; between them other requests get their turn.
 
     Args:
-        is_tried: They were looked at as a run before, and are none.
+        is_tried: The body was looked at as one run before, and is none.
     """
     pieces: list[Read] = []
     for start in range(0, len(rows), ROWS_PER_SUBMISSION):
