@@ -90,6 +90,8 @@ def redrive_letters(nr: Numbers = None, feed: FeedName = None, reason: Reason = 
     rows = [(result, why, count) for (result, why), count in sorted(counts.items())]
     frame = pl.DataFrame(rows, schema=["result", "why", "letters"], orient="row", strict=False)
     open_console().print(frame_table("Redriven", frame))
+    if any(outcome.result == "accepted" for outcome in outcomes):
+        open_console().print("accepted ones become facts with the next run, or by `replenish ingest`", soft_wrap=True)
     if any(not outcome.is_closed for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -105,7 +107,7 @@ def discard(
     """Give open letters up. They stay in the log, with the reason."""
     with _opened(root) as (deployment, journal), _alone(deployment, "discard dead letters"):
         count = discard_letters(journal, _chosen(journal, nr, feed, code), why, now_utc())
-    open_console().print(f"discarded {count} letters", highlight=False)
+    open_console().print(f"discarded {count} {'letter' if count == 1 else 'letters'}", highlight=False)
 
 
 @contextmanager
