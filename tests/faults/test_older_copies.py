@@ -13,12 +13,15 @@ import pytest
 from replenish.cli.deployment import Deployment
 from replenish.cli.doctor_visit import Depth, DoctorReport, DoctorTools, pay_visit, require_sound_journal
 from replenish.errors import DamagedLog, StoreError
+from replenish.history.bronze import append_bronze
 from replenish.ingest.settle import settle_events
 from replenish.stores.doctor.journal_file import check_journal_file
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
+from replenish.stores.layout import RootLayout
 from replenish.stores.segments import log_records, seal
+from replenish.stores.standby import ship
 from replenish.stores.trim import trim
-from tests.faults.damaged_world import NOW, build_world
+from tests.faults.damaged_world import NOW, SALES, build_world
 
 
 @pytest.fixture
@@ -51,8 +54,8 @@ def put_older_copy_back(world: Deployment, copy: Path) -> None:
     shutil.copy(copy, world.layout.journal)
 
 
-def visit(world: Deployment, depth: Depth = "full") -> DoctorReport:
-    return pay_visit(world, DoctorTools(lambda: None), depth=depth, is_repairing=True, now=NOW)
+def visit(world: Deployment, depth: Depth = "full", *helpers: Path) -> DoctorReport:
+    return pay_visit(world, DoctorTools(lambda: None, None, helpers), depth=depth, is_repairing=True, now=NOW)
 
 
 @pytest.mark.parametrize("depth", ["quick", "full"])
@@ -128,3 +131,35 @@ def test_no_empty_log_takes_the_place_of_one_that_is_gone(world: Deployment) -> 
     assert [(t.finding.kind, t.is_mended) for t in report.treatments] == [("journal_missing", False)]
     assert not world.layout.journal.exists()
     assert world.lake.row_count("bronze/sales") > 0
+
+
+@pytest.mark.parametrize("depth", ["quick", "full"])
+def test_a_table_ahead_of_the_log_is_kept_and_named(world: Deployment, tmp_path: Path, depth: Depth) -> None:
+    put_older_copy_back(world, tmp_path / "copy")
+    shutil.rmtree(world.layout.segments)
+    append_bronze("sales", SALES, world.journal, world.layout, world.lake)
+    take(world, "c")
+    append_bronze("sales", SALES, world.journal, world.layout, world.lake)
+    rows = world.lake.row_count("bronze/sales")
+    for path in world.layout.root.glob("journal.sqlite*"):
+        path.unlink()
+    shutil.copy(tmp_path / "copy", world.layout.journal)
+    report = visit(world, depth)
+    assert [(t.finding.kind, t.is_mended) for t in report.treatments] == [("journal_behind_tables", False)]
+    assert world.lake.row_count("bronze/sales") == rows
+
+
+def test_what_an_older_copy_lacks_comes_from_a_standby(world: Deployment, tmp_path: Path) -> None:
+    standby = RootLayout(tmp_path / "standby")
+    put_older_copy_back(world, tmp_path / "copy")
+    shutil.rmtree(world.layout.segments)
+    take(world, "c")
+    ship(world.layout, standby, now=NOW)
+    for path in world.layout.root.glob("journal.sqlite*"):
+        path.unlink()
+    shutil.copy(tmp_path / "copy", world.layout.journal)
+    report = visit(world, "full", standby.root)
+    assert [(t.finding.kind, t.is_mended) for t in report.treatments] == [("journal_behind", True)]
+    assert world.journal.find("till", "c39") is not None
+    # The restored one is no standby for having come from one.
+    take(world, "d")

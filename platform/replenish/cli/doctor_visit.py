@@ -21,7 +21,7 @@ from replenish.ingest.part_checks import check_parts
 from replenish.stores.doctor.archive_files import check_archive, mend_archive
 from replenish.stores.doctor.file_digests import FOLDER
 from replenish.stores.doctor.findings import IS_UNSAFE_TO_START, Finding, Treatment
-from replenish.stores.doctor.journal_file import check_journal_file
+from replenish.stores.doctor.journal_file import check_behind, check_journal_file
 from replenish.stores.doctor.lake_checks import lake_tables
 from replenish.stores.doctor.quarantine import FINISHED_FILE, Quarantine, moved_from, unfinished_visits
 from replenish.stores.doctor.segment_files import check_segments
@@ -161,6 +161,7 @@ def _look(deployment: Deployment, tools: DoctorTools, depth: Depth) -> list[Find
 def _treat_all(deployment: Deployment, tools: DoctorTools, depth: Depth, quarantine: Quarantine) -> list[Treatment]:
     layout, is_full = deployment.layout, depth != "quick"
     found = check_journal_file(layout.journal, is_expected=_had_journal(layout), is_thorough=is_full)
+    found = found or check_behind(layout.journal, [RootLayout(root).journal for root in tools.helpers])
     done = mend_journal(found, layout, tools.helpers, quarantine) if found else []
     if found and check_journal_file(layout.journal, is_expected=True, is_thorough=is_full):
         # Nothing that is made from it can be judged before it is whole.

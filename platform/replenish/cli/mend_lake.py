@@ -11,7 +11,7 @@ from collections.abc import Callable
 from replenish.cli.deployment import Deployment
 from replenish.errors import ReplenishError, StoreError
 from replenish.history.bronze import append_bronze, bronze_table
-from replenish.history.log_checks import check_bronze_rows
+from replenish.history.log_checks import check_bronze_ahead, check_bronze_rows
 from replenish.history.silver import silver_table, update_silver
 from replenish.stores.doctor.delta_log import list_log
 from replenish.stores.doctor.file_digests import forget_commits
@@ -27,6 +27,10 @@ FALSE_VALUES = ("altered_file", "altered_commit", "empty_commit", "lost_commits"
 """Kinds of damage that a reader does not notice: what was made from the table may be wrong as well."""
 FOUND_BY_THE_LOG = ("rows_differ", "content_differs", "ledger_differs")
 """Kinds that show in comparison with the log only."""
+RESTORE_FIRST = (
+    "nothing may be taken in before: new entries would take the places of the lost ones. Take them from a standby with "
+    "`replenish doctor --from FOLDER`; where none is left, `replenish rebuild` makes the tables fit the log"
+)
 
 BuildGold = Callable[[], None]
 
@@ -37,9 +41,13 @@ def examine_lake(deployment: Deployment, *, with_digests: bool, with_rows: bool 
     for table in lake_tables(root):
         findings += check_table(root, table, with_digests=with_digests).findings
     damaged = {finding.subject for finding in findings}
-    for stream in deployment.contracts if with_rows else ():
+    if not deployment.layout.journal.is_file():
+        return findings
+    log, lake = deployment.journal, deployment.lake
+    for stream in deployment.contracts:
         if bronze_table(stream) not in damaged:
-            findings += check_bronze_rows(stream, deployment.journal, deployment.lake)
+            ahead = check_bronze_ahead(stream, log, lake)
+            findings += ahead or (check_bronze_rows(stream, log, lake) if with_rows else [])
     return findings
 
 
@@ -57,12 +65,15 @@ class LakeMender:
 
     def mend(self, findings: list[Finding]) -> list[Treatment]:
         """Set aside, rebuild, and look again; a finding counts as mended when its table is found whole after it."""
+        for_people = [finding for finding in findings if finding.remedy == "person"]
+        findings = [finding for finding in findings if finding not in for_people]
         for table in sorted({finding.subject for finding in findings}):
             with hold(self._deployment.lake.lock_path(table), f"mend {table}", wait_seconds=WAIT_SECONDS):
                 self._treat_table(table, self._still_found([f for f in findings if f.subject == table]))
         self._drop_what_was_made_from_false_values()
         faults = self._bring_up_to_date()
-        return [self._judge(finding, done, faults) for finding, done in self._done]
+        left = [Treatment(finding, False, "nothing", RESTORE_FIRST) for finding in for_people]
+        return left + [self._judge(finding, done, faults) for finding, done in self._done]
 
     def _still_found(self, findings: list[Finding]) -> list[Finding]:
         """Findings that a second look confirms, now that nobody writes the table: the first may have met a writer."""

@@ -48,7 +48,8 @@ def mend_journal(
         with ExitStack() as writers:
             for path in _locks_of_writers(layout):
                 writers.enter_context(hold(path, "restore the journal"))
-            if not check_journal_file(layout.journal, is_expected=True, is_thorough=True):
+            may_be_sound = all(finding.kind != "journal_behind" for finding in findings)
+            if may_be_sound and not check_journal_file(layout.journal, is_expected=True, is_thorough=True):
                 return [Treatment(finding, True, "nothing: it was whole at a second look") for finding in findings]
             return _restore(findings, layout, helpers, quarantine)
     except AlreadyRunning as running:

@@ -7,6 +7,7 @@ import polars as pl
 from replenish.history.bronze import BRONZE_APP, FileLog, bronze_table
 from replenish.stores.doctor.findings import Finding
 from replenish.stores.journal_entry import PART_BEARING
+from replenish.stores.journal_reader import JournalReader
 from replenish.stores.lake import DeltaLake
 
 
@@ -32,6 +33,18 @@ def check_bronze_rows(stream: str, log: FileLog, lake: DeltaLake) -> list[Findin
         f"{counted.get(first, 0)} in the log"
     )
     return [Finding("rows_differ", table, detail, "rebuild", lake.path(table), (wrong[0], wrong[-1]))]
+
+
+def check_bronze_ahead(stream: str, log: JournalReader, lake: DeltaLake) -> list[Finding]:
+    """Whether the table took in entries that the log does not have: then the log lost its end, not the table."""
+    table = bronze_table(stream)
+    offset = (lake.app_version(table, BRONZE_APP) or 0) if lake.has(table) else 0
+    # The log is looked at after the table: it is never behind a table that is made from it.
+    last_seq = log.last_seq()
+    if offset <= last_seq:
+        return []
+    detail = f"it holds the log up to entry {offset}, which ends at {last_seq}"
+    return [Finding("journal_behind_tables", table, detail, "person", lake.path(table), (last_seq + 1, offset))]
 
 
 def count_behind(stream: str, log: FileLog, lake: DeltaLake) -> int:

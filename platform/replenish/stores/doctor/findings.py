@@ -31,6 +31,7 @@ KINDS: dict[str, str] = {
     "wrong_size": "a data file has not the size it was written with",
     "altered_file": "the bytes of a data file changed since they were written: values may be wrong without any error",
     "rows_differ": "the table does not hold the rows that the log accepted",
+    "journal_behind_tables": "the log lost its newest entries: the table has rows of them, and may be all that is left",
     "content_differs": "the table holds as many rows as the log accepted, but other values",
     "ledger_differs": "the silver table is not what its bronze rows give",
     "journal_missing": "the journal is gone although sealed segments or tables show that there was one",

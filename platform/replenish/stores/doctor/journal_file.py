@@ -5,6 +5,7 @@ A missing `-wal` or `-shm` beside it is normal: the last one to close the journa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,22 @@ def _behind_its_segments(path: Path) -> list[Finding]:
         return []
     detail = f"it ends at entry {last}, its sealed segments at {sealed_to}"
     return [_finding("journal_behind", path, detail, (last + 1, sealed_to))]
+
+
+def check_behind(path: Path, others: Sequence[Path]) -> list[Finding]:
+    """Whether another copy of this very log goes further; one that was promoted is a log of its own by now."""
+    findings = []
+    for other in others:
+        if path.is_file() and other.is_file():
+            own, theirs = JournalReader(path), JournalReader(other)
+            head, further = own.head(), theirs.head()
+            chain = theirs.chain_at(head.seq)
+            if further.seq > head.seq and further.epoch == head.epoch and chain == bytes.fromhex(head.chain):
+                detail = f"it ends at entry {head.seq}, the copy at {other.parent} at {further.seq}"
+                findings.append(_finding("journal_behind", path, detail, (head.seq + 1, further.seq)))
+            own.close()
+            theirs.close()
+    return findings
 
 
 def trimmed_spans(path: Path, *, is_thorough: bool) -> list[tuple[int, int]]:
