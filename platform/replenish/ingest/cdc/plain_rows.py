@@ -45,6 +45,10 @@ class Messages:
         """Relation numbers of row messages."""
         return self.numbers[self.inside(self.starts[rows] + 1)]
 
+    def markers(self, rows: Places) -> NDArray[np.uint8]:
+        """What follows in row messages."""
+        return self.bytes[self.inside(self.starts[rows] + 5)]
+
     def inside(self, places: Places) -> Places:
         """The places, those behind the end moved to the padding: what is read there is never plain."""
         return np.minimum(places, self._last)
@@ -72,12 +76,12 @@ class PlainCells(NamedTuple):
         )
 
 
-def plain_cells(messages: Messages, rows: Places, n_columns: int) -> PlainCells:
-    """Find the cells of inserts and updates `rows`, all of one relation."""
+def plain_cells(messages: Messages, rows: Places, marker: int, n_columns: int) -> PlainCells:
+    """Find the cells of the row messages `rows`, all of one relation, that hold one row behind `marker`."""
     data, starts = messages.bytes, messages.starts[rows]
     head = messages.numbers[messages.inside(starts + _HEADER - 4)]
-    # Marker N of a new row and the number of cells, in one look.
-    is_plain = head & 0x00FFFFFF == (ord("N") << 16 | n_columns)
+    # The marker and the number of cells, in one look.
+    is_plain = head & 0x00FFFFFF == (marker << 16 | n_columns)
     place = starts + _HEADER
     cells = PlainCells([], [], [], is_plain)
     for _ in range(n_columns):
@@ -94,7 +98,9 @@ def plain_cells(messages: Messages, rows: Places, n_columns: int) -> PlainCells:
     return cells
 
 
-def text_columns(messages: Messages, rows: Places, cells: PlainCells, shape: TableShape) -> pl.DataFrame:
+def text_columns(
+    messages: Messages, rows: Places, cells: PlainCells, shape: TableShape, *, only_key: bool
+) -> pl.DataFrame:
     """The plain cells as columns of text, instants with their offset in full (as `TableShape.read` gives them).
 
     Args:
@@ -102,14 +108,14 @@ def text_columns(messages: Messages, rows: Places, cells: PlainCells, shape: Tab
         rows: Which of them.
         cells: Of these rows, in the same order.
         shape: What describes them.
+        only_key: Whether the rows tell the identity columns only.
 
     Raises:
         polars.exceptions.PolarsError: A text is no UTF-8.
     """
     told = messages.series[rows] if len(rows) < len(messages.series) else messages.series
-    names = shape.relation.columns
     columns = []
-    for nr, name in enumerate(names):
+    for nr in shape.identity if only_key else range(len(shape.relation.columns)):
         offset, length = pl.Series(cells.offsets[nr]), pl.Series(cells.lengths[nr])
         text = told.to_frame().select(pl.col("message").bin.slice(offset, length).cast(pl.String()))["message"]
         if nr in shape.relation.instant_places:
@@ -117,7 +123,7 @@ def text_columns(messages: Messages, rows: Places, cells: PlainCells, shape: Tab
             text = pl.select(full.alias("text"))["text"]
         if cells.nulls[nr].any():
             text = text.zip_with(pl.Series(~cells.nulls[nr]), pl.Series([None], dtype=pl.String()))
-        columns.append(text.alias(name))
+        columns.append(text.alias(shape.relation.columns[nr]))
     return pl.DataFrame(columns)
 
 
@@ -126,7 +132,8 @@ def read_frame(cells: pl.DataFrame, shape: TableShape, told: Sequence[Told], whi
     columns = []
     for name in shape.read_columns:
         if name not in RESERVED:
-            columns.append(cells[name])
+            none = pl.Series(name, [None], dtype=pl.String())
+            columns.append(cells[name] if name in cells.columns else none.new_from_index(0, len(which)))
             continue
         values = pl.Series(name, [of.values[RESERVED.index(name)] for of in told], dtype=pl.String())
         if name == COMMIT_TIME and shape.bound.is_commit_time_an_instant:
@@ -135,10 +142,17 @@ def read_frame(cells: pl.DataFrame, shape: TableShape, told: Sequence[Told], whi
     return pl.DataFrame(columns)
 
 
-def plain_bodies(
-    cells: pl.DataFrame, shape: TableShape, told: Sequence[Told], which: Places
-) -> tuple[list[bytes], list[int]]:
-    """JSON bodies, byte for byte as `TableShape.body` makes them; and the places of those to be read again."""
+def removed_rows(cells: pl.DataFrame, shape: TableShape, times: Sequence[datetime], which: Places) -> pl.DataFrame:
+    """The rows as they became known as gone, at `times[which]`; see `removed_body`."""
+    bound = shape.bound
+    if bound.removal_column is None:
+        return cells
+    texts = pl.Series(bound.removal_column, map(bound.removal_text, times), dtype=pl.String())
+    return cells.with_columns(texts.gather(which))
+
+
+def plain_bodies(cells: pl.DataFrame, told: Sequence[Told], which: Places) -> tuple[list[bytes], list[int]]:
+    """JSON bodies, byte for byte as `TableShape` makes them; and the places of those to be read again."""
     suffixes = pl.Series("", [of.suffix.decode() for of in told], dtype=pl.String()).gather(which)
     parts: list[Any] = []
     opening = "{"
@@ -156,5 +170,6 @@ def plain_bodies(
     bodies: list[bytes] = texts.cast(pl.Binary()).to_list()
     odd = is_odd.arg_true().to_list()
     for nr, row in zip(odd, cells[odd].iter_rows() if odd else (), strict=True):
-        bodies[nr] = shape.body(row, told[which[nr]].suffix)
+        body = msgspec.json.encode(dict(zip(cells.columns, row, strict=True)))
+        bodies[nr] = body[:-1] + told[which[nr]].suffix
     return bodies, [nr for nr in odd if is_read_again(bodies[nr])]

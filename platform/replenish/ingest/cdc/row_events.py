@@ -37,6 +37,7 @@ class RowColumns(NamedTuple):
     shape: TableShape
     frame: pl.DataFrame
     places: pl.Series
+    is_delete: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class RowBatch:
         places = [nr for nr, is_kept in enumerate(stays) if is_kept]
         now_at = {nr: place for place, nr in enumerate(places)}
         columns = []
-        for shape, frame, row_nrs in self.columns:
+        for shape, frame, row_nrs, is_delete in self.columns:
             kept = pl.Series([stays[nr] for nr in row_nrs], dtype=pl.Boolean())
             row_nrs = pl.Series("row_nr", [now_at[nr] for nr in row_nrs.filter(kept)], dtype=pl.Int64())
-            columns.append(RowColumns(shape, frame.filter(kept), row_nrs))
+            columns.append(RowColumns(shape, frame.filter(kept), row_nrs, is_delete))
         entries = list(self.entries)
         return RowBatch(
             [entries[nr] for nr in places],
@@ -106,10 +107,10 @@ def is_read_again(body: bytes) -> bool:
 def judge_rows(batch: RowBatch, door: EventDoor, now: datetime) -> Sequence[EventEntry]:
     """The entries in their order, refused ones as dead letters; the same as `EventDoor.judge` finds, only sooner."""
     slow = list(batch.by_body)
-    for shape, frame, places in [*batch.columns, *_columns_of(batch.events)]:
+    for shape, frame, places, is_delete in [*batch.columns, *_columns_of(batch.events)]:
         try:
             # What is refused is judged again as any event is: one place words the letters.
-            slow += shape.bound.judge.faults_of_frame(_offered_frame(frame, now), places, now)
+            slow += shape.bound.judge.faults_of_frame(_offered_frame(frame, now, is_delete=is_delete), places, now)
         except FileFault:
             slow += places.to_list()
     if not slow:
@@ -134,10 +135,10 @@ def _columns_of(events: dict[int, RowEvent]) -> list[RowColumns]:
     return found
 
 
-def _offered_frame(frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
+def _offered_frame(frame: pl.DataFrame, now: datetime, *, is_delete: bool) -> pl.DataFrame:
     return frame.with_columns(
         pl.lit(now, pl.Datetime("us", "UTC")).alias(RECEIVED_AT),
-        pl.lit(False).alias(IS_DELETE),
+        pl.lit(is_delete).alias(IS_DELETE),
         pl.lit(None, pl.String()).alias(UNMAPPED_JSON),
     )
 

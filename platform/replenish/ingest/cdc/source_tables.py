@@ -72,6 +72,17 @@ class BoundTable:
         """Whether versions of a row within one transaction become known at the same instant: then only its last is."""
         return self.feed.knowledge.source != "column" or self.feed.knowledge.column in RESERVED
 
+    @property
+    def removal_column(self) -> str | None:
+        """The source's own column that says when a row became known: of a removed row it holds the commit's time."""
+        name = self.feed.knowledge.column
+        return None if name is None or name in RESERVED or name in self.key_columns else name
+
+    def removal_text(self, commit_time: datetime) -> str:
+        """What that column holds."""
+        formats = self.feed.knowledge.formats
+        return commit_time.strftime(formats[0]) if formats else commit_time.isoformat()
+
 
 def bind_tables(
     settings: PostgresSettings, dataset: Dataset, contracts: Mapping[str, Contract], now: datetime
@@ -126,7 +137,7 @@ class TableShape:
         self.is_known_by_commit = bound.is_known_by_commit
         self._names = relation.columns
         self._instant_places = relation.instant_places
-        self._identity = [nr for nr, name in enumerate(relation.columns) if name in relation.identity_columns]
+        self.identity = [nr for nr, name in enumerate(relation.columns) if name in relation.identity_columns]
         key = bound.key_columns
         self.missing = tuple(name for name in (*bound.needed, *key) if name not in relation.columns)
         self.unidentified = tuple(name for name in key if name not in relation.identity_columns)
@@ -162,7 +173,7 @@ class TableShape:
 
     def delete_body(self, cells: Sequence[Cell], suffix: bytes, commit_time: datetime, *, is_key: bool) -> bytes:
         """The removed row, as far as it is told. It became known as gone with the commit, whatever the row says."""
-        places = self._identity if is_key else range(len(self._names))
+        places = self.identity if is_key else range(len(self._names))
         row = {self._names[nr]: cells[nr] for nr in places}
         return removed_body(row, self.bound, commit_time)[:-1] + suffix
 
@@ -181,10 +192,9 @@ def _key_reader(places: list[int]) -> Callable[[Sequence[Cell]], Any]:
 
 def removed_body(row: Mapping[str, object], bound: BoundTable, commit_time: datetime) -> bytes:
     """A removed row as a JSON object whose knowledge column, where it is the source's own, holds the commit's time."""
-    rule = bound.feed.knowledge
     told = dict(row)
-    if rule.column is not None and rule.column not in RESERVED and rule.column not in bound.key_columns:
-        told[rule.column] = commit_time.strftime(rule.formats[0]) if rule.formats else commit_time.isoformat()
+    if bound.removal_column is not None:
+        told[bound.removal_column] = bound.removal_text(commit_time)
     return _encode(told)
 
 
