@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ class Fence:
     def check(self, epoch: int, owner: str = "") -> None:
         """Raise Fenced where a later epoch, or another owner of the same one, was started."""
         token = self.token
+        if token.epoch > epoch:
+            self._keep(token)
         if token.epoch > epoch or (token.epoch == epoch and token.owner and owner and token.owner != owner):
             raise Fenced(
                 "another root was promoted: this one may no longer write; ship from the new primary instead",
@@ -70,10 +73,21 @@ class Fence:
                 raise Fenced("another root was promoted first", epoch=there.epoch, fence=path)
             _write(path, Token(epoch, owner))
 
+    def _keep(self, token: Token) -> None:
+        """A later epoch that one place named is kept in all, so that it holds when that place cannot be seen."""
+        for path in self.paths:
+            with suppress(OSError, Fenced):
+                if self._token_at(path).epoch < token.epoch:
+                    _write(path, token)
+
     def _token_at(self, path: Path) -> Token:
         try:
             state = path.stat()
         except FileNotFoundError:
+            if path.is_symlink() or not path.parent.is_dir():
+                # A place that is not mounted says nothing about who was promoted there.
+                words = "the place of the fence cannot be reached, so nobody knows who may write: mount or make it"
+                raise Fenced(words, path=path) from None
             return Token(FIRST_EPOCH, "")
         # Every token is a new file: an unchanged one need not be read again at each commit.
         mark = (state.st_ino, state.st_mtime_ns, state.st_size)

@@ -15,6 +15,7 @@ def test_no_fence_is_the_first_epoch(tmp_path: Path) -> None:
 
 
 def test_a_later_epoch_or_another_owner_of_the_same_stops_a_writer(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
     fence = Fence(tmp_path / "a", tmp_path / "shared" / "b")
     Fence(tmp_path / "shared" / "b").raise_to(2, "me")
     fence.check(2, "me")
@@ -53,3 +54,22 @@ def test_an_open_journal_stops_with_the_next_append_and_still_reads(tmp_path: Pa
         with pytest.raises(Fenced):
             append()
     assert [record.id for record in journal.records()] == ["a"]
+
+
+def test_a_shared_place_that_is_not_there_lets_nobody_write(tmp_path: Path) -> None:
+    fence = Fence(tmp_path / "fence.json", tmp_path / "mount" / "fence.json")
+    with pytest.raises(Fenced, match="cannot be reached"):
+        fence.check(1)
+    (tmp_path / "mount").mkdir()
+    fence.check(1)
+
+
+def test_who_was_fenced_once_stays_fenced_when_the_shared_place_goes(tmp_path: Path) -> None:
+    shared = tmp_path / "mount" / "fence.json"
+    shared.parent.mkdir()
+    Fence(shared).raise_to(2, "other")
+    with pytest.raises(Fenced):
+        Fence(tmp_path / "fence.json", shared).check(1, "own")
+    shared.unlink()
+    with pytest.raises(Fenced):
+        Fence(tmp_path / "fence.json", shared).check(1, "own")

@@ -240,6 +240,7 @@ def test_promoting_twice_is_once(primary: tuple[RootLayout, Journal], there: Roo
 def test_of_two_standbys_one_is_promoted_and_feeds_the_other(
     primary: tuple[RootLayout, Journal], there: RootLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "shared").mkdir()
     monkeypatch.setenv("REPLENISH_FENCE", str(tmp_path / "shared" / "fence.json"))
     here, third = primary[0], RootLayout(tmp_path / "third")
     ship(here, there, now=NOW)
