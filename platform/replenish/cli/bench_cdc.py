@@ -69,7 +69,7 @@ feeds:
 _SETTINGS = PostgresSettings("bench", "BENCH_DSN", "full", "bench", {"public.sales": "bench.sales"})
 
 
-def run_cdc_bench(n_changes: int = 100_000, rounds: int = 3) -> dict[str, object]:
+def run_cdc_bench(n_changes: int = 200_000, rounds: int = 5) -> dict[str, object]:
     """Measure the loops on `n_changes` inserts a round; medians of the rounds.
 
     Returns:
