@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 from rich.console import Console
 
-from replenish.cli.load_generator import LoadPlan, LoadResult, event_line
+from replenish.cli.load_generator import EVENT_BYTES, LoadPlan, LoadResult, event_line
 from replenish.cli.tables import open_console
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.dataset_writer import write_dataset
@@ -32,23 +34,27 @@ from replenish.stores.layout import RootLayout
 
 BATCHES = (1, 10, 100, 1000)
 CONNECTIONS = (1, 16)
-EVENTS_PER_CASE = {1: 2_000, 10: 10_000, 100: 60_000, 1000: 100_000}
-ROUNDS = 3
-"""Door and bare loop take turns, and the median of each counts: the disk's pace drifts while we measure."""
+SECONDS_OF_A_TURN = 1.2
+"""So long the door and the bare loop each go on in a round, by the pace of the warming up; long enough for several
+checkpoints of both at the larger batches."""
+FEWEST_EVENTS, MOST_EVENTS = 200, 150_000
+ROUNDS = 7
+"""Door and bare loop take turns, and each round has its own ratio: the pace of disk and machine drifts meanwhile."""
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class IngestCase:
-    """One way to send: events a request and connections, with the figures of door and bare loop."""
+class Turn:
+    """One round: the door and the bare loop, right after one another."""
 
-    batch: int
-    connections: int
-    door_events_per_second: float
+    load: LoadResult
     bare_events_per_second: float
-    ack_p50_ms: float
-    ack_p99_ms: float
-    sender_cpu_share: float
-    """CPU seconds of the sender per second of wall clock."""
+    door_cpu_seconds: float
+
+    @property
+    def door_events_per_second(self) -> float:
+        """Events that were acknowledged, per second of wall clock."""
+        return self.load.n_events / self.load.wall_seconds
 
     @property
     def ratio(self) -> float:
@@ -56,47 +62,86 @@ class IngestCase:
         return self.door_events_per_second / self.bare_events_per_second
 
 
+@dataclass(frozen=True)
+class IngestCase:
+    """One way to send: events a request and connections, with the figures of door and bare loop (medians)."""
+
+    batch: int
+    connections: int
+    turns: tuple[Turn, ...]
+
+    def middle(self, figure: Callable[[Turn], float]) -> float:
+        """The median of a figure over the rounds."""
+        return statistics.median(map(figure, self.turns))
+
+    def figures(self) -> dict[str, float]:
+        """Medians by name; CPU in microseconds an event, of the door and of the sender."""
+        return {
+            "events_per_second": self.middle(lambda turn: turn.door_events_per_second),
+            "bare_events_per_second": self.middle(lambda turn: turn.bare_events_per_second),
+            "ratio_to_bare": self.middle(lambda turn: turn.ratio),
+            "lowest_ratio": min(turn.ratio for turn in self.turns),
+            "highest_ratio": max(turn.ratio for turn in self.turns),
+            "ack_p50_ms": self.middle(lambda turn: turn.load.ack_p50_ms),
+            "ack_p99_ms": self.middle(lambda turn: turn.load.ack_p99_ms),
+            "door_cpu_us": self.middle(lambda turn: turn.door_cpu_seconds / turn.load.n_events * 1e6),
+            "sender_cpu_us": self.middle(lambda turn: turn.load.cpu_seconds / turn.load.n_events * 1e6),
+            "sender_cpu_share": self.middle(lambda turn: turn.load.cpu_seconds / turn.load.wall_seconds),
+        }
+
+
+HEADINGS = (
+    "events",
+    "conns",
+    "door ev/s",
+    "bare ev/s",
+    "ratio",
+    "of rounds",
+    "p50 ms",
+    "p99 ms",
+    "door us",
+    "sender us",
+)
+
+
 def run_ingest_bench() -> dict[str, object]:
     """All cases of the HTTP door, printed as they are measured; figures by name."""
     console = open_console()
     figures: dict[str, object] = {}
-    with tempfile.TemporaryDirectory(prefix="replenish-ingest-") as folder, _serving(Path(folder) / "root") as port:
-        _print_row(console, "events", "conns", "door ev/s", "bare ev/s", "ratio", "p50 ms", "p99 ms", "sender CPU")
+    console.print(
+        f"Events of {EVENT_BYTES:,} bytes (CloudEvents, one a line) with new, rising ids of 24 characters; {ROUNDS}"
+        " rounds of each case, medians; CPU in microseconds an event; door, bare loop and sender share"
+        f" {os.cpu_count()} cores.",
+        highlight=False,
+    )
+    with tempfile.TemporaryDirectory(prefix="replenish-ingest-") as folder, _serving(Path(folder) / "root") as door:
+        _print_row(console, *HEADINGS)
         for connections in CONNECTIONS:
             for batch in BATCHES:
-                case = _measure_case(Path(folder), port, batch, connections)
+                case = _measure_case(Path(folder), door, batch, connections)
                 _print_case(console, case)
                 name = f"{batch}_events_{connections}_connections"
-                figures |= {
-                    f"{name}_events_per_second": case.door_events_per_second,
-                    f"{name}_ratio_to_bare": case.ratio,
-                    f"{name}_ack_p50_ms": case.ack_p50_ms,
-                    f"{name}_ack_p99_ms": case.ack_p99_ms,
-                    f"{name}_sender_cpu_share": case.sender_cpu_share,
-                }
+                figures |= {f"{name}_{figure}": value for figure, value in case.figures().items()}
     return figures
 
 
-def _measure_case(folder: Path, port: int, batch: int, connections: int) -> IngestCase:
-    # A group holds the waiting requests of all connections, so more of them are needed for the same time.
-    n_requests = max(EVENTS_PER_CASE[batch] // batch, 4 * connections)
-    door: list[LoadResult] = []
-    bare: list[float] = []
-    for nr in range(ROUNDS):
-        prefix = f"{batch}-{connections}-{nr}"
-        door.append(_send(LoadPlan(port, prefix, n_requests, connections, batch)))
-        bare.append(_bare_events_per_second(folder / f"bare-{prefix}.sqlite", n_requests, batch, connections))
-    rates = sorted(result.n_events / result.wall_seconds for result in door)
-    middle = sorted(door, key=lambda result: result.n_events / result.wall_seconds)[ROUNDS // 2]
-    return IngestCase(
-        batch=batch,
-        connections=connections,
-        door_events_per_second=rates[ROUNDS // 2],
-        bare_events_per_second=sorted(bare)[ROUNDS // 2],
-        ack_p50_ms=middle.ack_p50_ms,
-        ack_p99_ms=middle.ack_p99_ms,
-        sender_cpu_share=middle.cpu_seconds / middle.wall_seconds,
-    )
+def _measure_case(folder: Path, door: _Door, batch: int, connections: int) -> IngestCase:
+    n_requests = 2 * connections
+    warm = _turn(folder, door, "warm", n_requests, batch, connections)
+    pace = min(warm.door_events_per_second, warm.bare_events_per_second)
+    n_events = min(MOST_EVENTS, max(FEWEST_EVENTS, int(pace * SECONDS_OF_A_TURN)))
+    n_requests = max(n_events // batch, 4 * connections)
+    turns = [_turn(folder, door, f"{nr}", n_requests, batch, connections) for nr in range(ROUNDS)]
+    return IngestCase(batch, connections, tuple(turns))
+
+
+def _turn(folder: Path, door: _Door, name: str, n_requests: int, batch: int, connections: int) -> Turn:
+    prefix = f"{batch}-{connections}-{name}"
+    before = door.cpu_seconds()
+    load = _send(LoadPlan(door.port, prefix, n_requests, connections, batch))
+    used = door.cpu_seconds() - before
+    bare = _bare_events_per_second(folder / f"bare-{prefix}.sqlite", n_requests, batch, connections)
+    return Turn(load, bare, used)
 
 
 def _send(plan: LoadPlan) -> LoadResult:
@@ -150,9 +195,19 @@ def _bare_connection(path: Path) -> apsw.Connection:
     return connection
 
 
+class _Door(NamedTuple):
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """What the door's process has used so far, in user and kernel mode, of all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
 @contextmanager
-def _serving(root: Path) -> Iterator[int]:
-    """A door process on a new root; its port. Stopped as a supervisor would stop it."""
+def _serving(root: Path) -> Iterator[_Door]:
+    """A door process on a new root. Stopped as a supervisor would stop it."""
     layout = RootLayout(root)
     root.mkdir(parents=True)
     write_dataset(read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml"), layout.dataset_file)
@@ -167,23 +222,26 @@ def _serving(root: Path) -> Iterator[int]:
         first = process.stdout.readline() if process.stdout is not None else ""
         if not first.startswith("listening on "):
             raise BrokenPromise(f"the door did not start: {first}")
-        yield int(first.strip().rpartition(":")[2])
+        yield _Door(int(first.strip().rpartition(":")[2]), process.pid)
     finally:
         process.terminate()
         process.wait(60)
 
 
 def _print_case(console: Console, case: IngestCase) -> None:
+    of = case.figures()
     _print_row(
         console,
         f"{case.batch:,}",
         f"{case.connections}",
-        f"{case.door_events_per_second:,.0f}",
-        f"{case.bare_events_per_second:,.0f}",
-        f"{case.ratio:.2f}",
-        f"{case.ack_p50_ms:.2f}",
-        f"{case.ack_p99_ms:.2f}",
-        f"{case.sender_cpu_share:.2f}",
+        f"{of['events_per_second']:,.0f}",
+        f"{of['bare_events_per_second']:,.0f}",
+        f"{of['ratio_to_bare']:.2f}",
+        f"{of['lowest_ratio']:.2f}-{of['highest_ratio']:.2f}",
+        f"{of['ack_p50_ms']:.2f}",
+        f"{of['ack_p99_ms']:.2f}",
+        f"{of['door_cpu_us']:.1f}",
+        f"{of['sender_cpu_us']:.1f}",
     )
 
 

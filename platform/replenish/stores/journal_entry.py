@@ -110,6 +110,12 @@ class Receipt(NamedTuple):
     """Its place in the log; of the first one for a duplicate."""
 
 
+class RepeatedConflict(Receipt):
+    """A `duplicate` of a conflict: what was offered again is still not the event that its id stands for."""
+
+    __slots__ = ()
+
+
 class ChainHead(NamedTuple):
     """Where the log ends: `chain` in hex, all zeros before the first record."""
 

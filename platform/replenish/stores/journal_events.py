@@ -22,7 +22,7 @@ from replenish.stores.journal_chain import (
     next_chain,
     shared_header,
 )
-from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt
+from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt, RepeatedConflict
 from replenish.stores.journal_identity import insert_record_row, known_places
 from replenish.stores.journal_runs import insert_run, next_run
 
@@ -144,6 +144,7 @@ def sort_out(connection: apsw.Connection, entries: Sequence[EventEntry], tail: T
         if first is None:
             take(entry, "dead" if entry.type == EVENT_DEAD else "accepted")
             continue
+        receipt: type[Receipt] = Receipt
         if not is_same(first, entry):
             dead = conflict_of(entry, first.seq)
             known |= {} if (dead.source, dead.id) in known else _probe(connection, [(dead.source, dead.id)])
@@ -151,10 +152,10 @@ def sort_out(connection: apsw.Connection, entries: Sequence[EventEntry], tail: T
             if again is None:
                 take(dead, "conflict")
                 continue
-            first = again
+            first, receipt = again, RepeatedConflict
         if first.type == EVENT_DEAD:
             repeated.append(first.seq)
-        receipts.append(Receipt("duplicate", first.seq))
+        receipts.append(receipt("duplicate", first.seq))
     return Sorted(new, receipts, repeated)
 
 

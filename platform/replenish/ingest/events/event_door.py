@@ -27,7 +27,15 @@ from replenish.ingest.events.offered_event import EventOperation, EventVerdict, 
 from replenish.ingest.reasons import ID_CONFLICT, UNKNOWN_FEED
 from replenish.ingest.strict_json import strict_object
 from replenish.stores.group_commit import GroupCommit
-from replenish.stores.journal_entry import EVENT_DEAD, EVENT_DELETE, EVENT_UPSERT, DeadLetter, EventEntry, Receipt
+from replenish.stores.journal_entry import (
+    EVENT_DEAD,
+    EVENT_DELETE,
+    EVENT_UPSERT,
+    DeadLetter,
+    EventEntry,
+    Receipt,
+    RepeatedConflict,
+)
 
 UNKNOWN_SCHEMA = "unknown@0.0.0"
 """`dataschema` of an event whose feed nobody knows."""
@@ -228,8 +236,9 @@ def raw_bytes(text: str) -> bytes:
 
 
 def _verdict(event: OfferedEvent, entry: EventEntry, receipt: Receipt) -> EventVerdict:
-    if receipt.outcome == "conflict":
-        return EventVerdict(event.id, "conflict", receipt.seq, ID_CONFLICT, None, "this id was used by another event")
+    if receipt.outcome == "conflict" or isinstance(receipt, RepeatedConflict):
+        rule = "this id was used by another event"
+        return EventVerdict(event.id, receipt.outcome, receipt.seq, ID_CONFLICT, None, rule)
     letter = entry.letter
     if letter is None:
         return EventVerdict(event.id, receipt.outcome, receipt.seq)

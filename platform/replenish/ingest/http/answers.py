@@ -9,7 +9,7 @@ import msgspec
 
 from replenish.errors import RequestRefused
 from replenish.ingest.reasons import ID_CONFLICT
-from replenish.stores.journal_entry import EventEntry, Outcome, Receipt
+from replenish.stores.journal_entry import EventEntry, Outcome, Receipt, RepeatedConflict
 
 VERDICT_TYPE = b"application/json"
 PROBLEM_TYPE = b"application/problem+json"
@@ -108,7 +108,7 @@ def answer_of(verdict: RequestVerdict, *, is_single: bool) -> HttpAnswer:
             only = verdict.verdicts[0]
             if only.reason in UNREADABLE:
                 return problem(400, str(only.reason), str(only.rule), seq=only.seq)
-            status = 409 if only.outcome == "conflict" else 422
+            status = 409 if only.reason == ID_CONFLICT else 422
     return HttpAnswer(status, VERDICT_TYPE, _encode(verdict))
 
 
@@ -129,8 +129,9 @@ def problem(
 
 
 def _row_verdict(row: int, id_: str, entry: EventEntry, receipt: Receipt) -> RowVerdict:
-    if receipt.outcome == "conflict":
-        return RowVerdict(row, id_, "conflict", receipt.seq, ID_CONFLICT, "id", "the id stands for another event")
+    if receipt.outcome == "conflict" or isinstance(receipt, RepeatedConflict):
+        rule = "the id stands for another event"
+        return RowVerdict(row, id_, receipt.outcome, receipt.seq, ID_CONFLICT, "id", rule)
     if entry.letter is None:
         return RowVerdict(row, id_, receipt.outcome, receipt.seq)
     letter = entry.letter

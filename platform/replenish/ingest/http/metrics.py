@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -61,7 +62,7 @@ class DoorMetrics:
 
     def count_events(self, entries: Sequence[EventEntry], receipts: Sequence[Receipt]) -> None:
         """The verdicts of one request."""
-        if isinstance(entries, EventRun) and all(receipt[0] == "accepted" for receipt in receipts):
+        if isinstance(entries, EventRun) and set(map(itemgetter(0), receipts)) == {"accepted"}:
             self._events.labels(entries.like.subject, "accepted").inc(len(entries))
             return
         pairs = Tally(zip([entry[3] for entry in entries], [receipt[0] for receipt in receipts], strict=True))

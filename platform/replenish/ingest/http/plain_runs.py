@@ -117,7 +117,7 @@ def plain_rows(body: bytes, ends: list[int], shape: EventStruct, now: datetime) 
     if not joined.isprintable():
         return None
     # Written again there is one line end a row, and texts hold none.
-    row_starts = [0, *(end + 1 for end in ends[:-1])]
+    row_starts = [0, *[end + 1 for end in ends[:-1]]]
     if joined.isascii() and "time" not in fields:
         head = first.index(_DATA) + len(_DATA) - len(ids[0])
         starts = [start + head + len(id_) for start, id_ in zip(row_starts, ids, strict=True)]

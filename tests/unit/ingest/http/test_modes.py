@@ -97,6 +97,9 @@ def test_the_same_id_with_another_body_is_a_conflict(shop: Shop) -> None:
     answer = shop.post("/events", cloud_event(data=fields(units=9)), STRUCTURED)
     assert answer.status_code == 409
     assert answer.json()["verdicts"][0]["reason"] == "id_conflict"
+    again = shop.post("/events", cloud_event(data=fields(units=9)), STRUCTURED)
+    assert again.status_code == 409
+    assert (again.json()["duplicate"], again.json()["verdicts"][0]["reason"]) == (1, "id_conflict")
     assert shop.types() == ["upsert", "dead"]
 
 
