@@ -25,7 +25,7 @@ from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 from replenish.stores.locks import hold
-from tests.faults.damaged_world import JOURNAL_DAMAGES, NOW, SALES, build_world
+from tests.faults.damaged_world import JOURNAL_DAMAGES, LAKE_DAMAGES, NOW, SALES, build_world
 
 
 @pytest.fixture
@@ -102,3 +102,15 @@ def test_a_rebuild_waits_for_the_writer_of_a_table(world: Deployment, monkeypatc
         rebuild_root(world, is_from_raw=False, progress=lambda _: None)
     assert world.lake.has("bronze/sales")
     assert rebuild_root(world, is_from_raw=False, progress=lambda _: None).differs == ()
+
+
+def test_stores_that_are_links_to_other_disks_are_mended(world: Deployment, tmp_path: Path) -> None:
+    for name in ("lake", "archive"):
+        (world.layout.root / name).rename(tmp_path / name)
+        (world.layout.root / name).symlink_to(tmp_path / name)
+    LAKE_DAMAGES["newest commit torn"][1](world.layout.lake / "bronze/sales")
+    archived = next(path for path in (tmp_path / "archive").rglob("*") if path.is_file())
+    archived.write_bytes(b"other")
+    report = visit(world)
+    assert report.needs_person == 0, report.treatments
+    assert {t.finding.subject for t in report.treatments} == {"archive", "bronze/sales"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 from replenish.stores.doctor.reading import try_to_read
@@ -27,10 +29,14 @@ class Quarantine:
         self.moved: list[tuple[Path, Path]] = []
 
     def move(self, path: Path, reason: str) -> Path | None:
-        """Rename a file or folder into the quarantine; its new place, or None where there is nothing to move."""
+        """Rename a file or folder into the quarantine (from another disk: move it).
+
+        Returns its new place, or None where there is nothing to move.
+        """
         if not path.exists():
             return None
-        relative = path.resolve().relative_to(self.root.resolve())
+        # By name: a lake or an archive may be a link to another disk.
+        relative = path.absolute().relative_to(self.root.absolute())
         target = self.folder / relative
         number = 1
         while target.exists():
@@ -38,7 +44,12 @@ class Quarantine:
             target = self.folder / relative.with_name(f"{relative.name}.{number}")
         target.parent.mkdir(parents=True, exist_ok=True)
         self._note(relative.as_posix(), target.relative_to(self.folder).as_posix(), reason)
-        path.rename(target)
+        try:
+            path.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.move(path, target)
         for folder in (target.parent, path.parent):
             fsync_path(folder)
         failpoint("doctor.quarantined")
