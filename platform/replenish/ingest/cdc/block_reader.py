@@ -30,6 +30,7 @@ from replenish.stores.event_run import EventRun
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT, EventEntry
 
 BLOCK_MESSAGES = 25_000
+BLOCK_BYTES = 32 << 20
 """A block has at least so many, where there are: judging one has a fixed cost of some milliseconds."""
 _KNOWN_KINDS = np.frombuffer(b"BCRIUDYO", np.uint8)
 
@@ -39,27 +40,28 @@ class BlockCutter:
 
     def __init__(self) -> None:
         self._waiting: list[bytes] = []
+        self._n_bytes = 0
 
-    @property
-    def n_waiting(self) -> int:
-        """Messages that belong to no block yet."""
-        return len(self._waiting)
+    def holds(self, n_messages: int, n_bytes: int) -> bool:
+        """Whether what belongs to no block yet is as much, of the one or the other."""
+        return len(self._waiting) >= n_messages or self._n_bytes >= n_bytes
 
     def cut(self, messages: list[bytes], *, is_last: bool = False) -> Iterator[list[bytes]]:
         """The block that is complete with these messages, if one is; all that waits, where they are the last."""
         self._waiting += messages
-        end = len(self._waiting)
-        if not is_last:
-            if end < BLOCK_MESSAGES:
-                return
-            end = _kinds(self._waiting).rfind(COMMIT) + 1
+        self._n_bytes += sum(map(len, messages))
+        if is_last:
+            end = len(self._waiting)
+        else:
+            end = _kinds(self._waiting).rfind(COMMIT) + 1 if self.holds(BLOCK_MESSAGES, BLOCK_BYTES) else 0
         if end:
             block, self._waiting = self._waiting[:end], self._waiting[end:]
+            self._n_bytes = sum(map(len, self._waiting))
             yield block
 
     def take_waiting(self) -> list[bytes]:
         """What belongs to no block yet, and is forgotten here."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._n_bytes = self._waiting, [], 0
         return waiting
 
 

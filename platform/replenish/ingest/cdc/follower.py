@@ -49,6 +49,8 @@ point of the source's log that it keeps further back, so few large ones cost les
 MAX_READINGS = 8
 """Of one pass; then the slot moves on. After a crash as much is read again at most."""
 FETCH_ROWS = 5_000
+FIRST_FETCH_ROWS = 500
+FETCH_BYTES = 16 << 20
 IDLE_ADVANCE_BYTES = 1 << 20
 """Without changes for us the slot still moves on when this much of other log was written: the source can drop it."""
 
@@ -193,7 +195,7 @@ class PostgresFollower:
             for messages in _fetched(cursor, FETCH_ROWS):
                 for block in cutter.cut(messages):
                     _journal_block(*reader.read(block), journalling)
-                if cutter.n_waiting >= long_transactions.LONG_MESSAGES:
+                if cutter.holds(long_transactions.LONG_MESSAGES, long_transactions.LONG_BYTES):
                     self._read_long(cursor, cutter, reader, journalling)
             for block in cutter.cut([], is_last=True):
                 _journal_block(*reader.read(block), journalling)
@@ -257,9 +259,14 @@ class PostgresFollower:
         return Journalling(self._door, self._group, self._clock, self._pause)
 
 
-def _fetched(cursor: psycopg.ServerCursor, n_rows: int) -> Iterator[list[bytes]]:
+def _fetched(cursor: psycopg.ServerCursor, most: int) -> Iterator[list[bytes]]:
+    """Messages in lists of at most so many, fewer where they are large; of the same messages the same lists."""
+    n_rows = min(FIRST_FETCH_ROWS, most)
     while rows := cursor.fetchmany(n_rows):
-        yield [data for (data,) in rows]
+        messages = [data for (data,) in rows]
+        n_bytes = sum(map(len, messages))
+        yield messages
+        n_rows = min(max(FETCH_BYTES * len(messages) // max(n_bytes, 1), 1), most)
 
 
 def _journal_block(batch: RowBatch, dead: list[EventEntry], journalling: Journalling) -> None:

@@ -19,6 +19,7 @@ from replenish.ingest.cdc.source_tables import BoundTable
 from replenish.stores.journal_entry import EVENT_DELETE
 
 LONG_MESSAGES = 200_000
+LONG_BYTES = 256 << 20
 """Where as many messages are of one transaction and its end is not in sight, it is read twice."""
 DIGEST_BYTES = 16
 

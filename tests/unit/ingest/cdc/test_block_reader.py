@@ -12,6 +12,7 @@ import pytest
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.doors import PostgresSettings
 from replenish.contracts.reader import read_contracts
+from replenish.ingest.cdc import block_reader
 from replenish.ingest.cdc.block_reader import BlockCutter, BlockReader
 from replenish.ingest.cdc.change_reader import ChangeReader
 from replenish.ingest.cdc.row_events import judge_rows
@@ -135,3 +136,14 @@ def test_blocks_end_at_commits():
     assert len(blocks) > 2
     assert [m for block in blocks for m in block] == messages
     assert {block[-1][:1] for block in blocks} == {b"C"}
+
+
+def test_large_messages_make_small_blocks(monkeypatch):
+    monkeypatch.setattr(block_reader, "BLOCK_BYTES", 1_000)
+    cutter = BlockCutter()
+    assert list(cutter.cut([b"B", b"I" + bytes(600)])) == []
+    assert not cutter.holds(3, 1_000)
+    assert list(cutter.cut([b"I" + bytes(600)])) == []
+    assert cutter.holds(1_000, 1_000)
+    assert [len(block) for block in cutter.cut([b"C", b"B"])] == [4]
+    assert not cutter.holds(2, 1_000)
