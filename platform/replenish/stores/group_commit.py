@@ -1,7 +1,7 @@
 """Group commit: whoever waits while one commit is on its way to disk shares the next one.
 
-One thread writes. It takes what waits at once (nobody is held back to make a group bigger), up to 500 events or what
-one submission holds, commits it, and only then answers. The disk sets the pace: a commit takes some milliseconds, and
+One thread writes. It takes what waits at once (nobody is held back to make a group bigger), up to 500 events or three
+submissions of any size, commits it, and only then answers. The disk sets the pace: a commit takes some milliseconds, and
 those who come meanwhile form the next group.
 """
 
@@ -22,6 +22,9 @@ from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EventEntry, Receipt
 
 MAX_GROUP_EVENTS = 500
+FEWEST_SHARING = 3
+"""So many submissions share a commit where they wait, however large each is. More would hold up all senders at once,
+and nobody would be left whose next request is read meanwhile."""
 ENTRY_OVERHEAD_BYTES = 300
 SWITCH_SECONDS = 0.0005
 """How long a busy thread may keep Python's lock from the writer, which gives it up at every statement and would wait
@@ -128,7 +131,7 @@ class GroupCommit:
             n_events = 0
             while self._waiting:
                 n_events += len(self._waiting[0].entries)
-                if group and n_events > self._max_group_events:
+                if len(group) >= FEWEST_SHARING and n_events > self._max_group_events:
                     break
                 group.append(self._waiting.popleft())
             return group
