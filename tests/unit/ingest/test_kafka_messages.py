@@ -65,6 +65,7 @@ def test_debezium_is_read_as_over_http() -> None:
         ("cloudevents", b"{}", [], "unsupported_version"),
         ("cloudevents", b"{}", [*CE, ("ce_subject", b"stock_counts")], "unknown_feed"),
         ("cloudevents", b"{}", [*CE[:3], ("ce_type", b"com.shop.sale")], "bad_envelope"),
+        ("cloudevents", b"{}", [*CE[:1], ("ce_source", b"replenish.settle"), *CE[2:]], "bad_envelope"),
         ("cloudevents", b"{}", [*CE, ("ce_datacontenttype", b"application/avro")], "bad_envelope"),
         ("cloudevents", b"{}", [("content-type", b"application/cloudevents+avro")], "bad_envelope"),
         ("cloudevents", b"{}", [("content-type", b"application/cloudevents+json")], "bad_envelope"),

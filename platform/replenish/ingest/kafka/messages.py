@@ -15,6 +15,7 @@ from replenish.contracts.doors import KafkaSettings
 from replenish.errors import EventFault
 from replenish.ingest.cdc.debezium import debezium_events
 from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
+from replenish.ingest.reserved_sources import is_reserved_source
 from replenish.ingest.strict_json import strict_object
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT
 
@@ -106,6 +107,8 @@ def _cloud_event(message: KafkaMessage, settings: KafkaSettings) -> OfferedEvent
         raise EventFault("unsupported_version", "must be 1.0", field="specversion")
     for name in ("id", "source"):
         _check_name(attributes.get(name, ""), name)
+    if is_reserved_source(attributes["source"]):
+        raise EventFault("bad_envelope", "is the platform's own", field="source")
     operation = _OPERATIONS.get(attributes.get("type", ""))
     if operation is None:
         raise EventFault("bad_envelope", f"must be one of {', '.join(_OPERATIONS)}", field="type")
