@@ -1,8 +1,8 @@
 """Group commit: whoever waits while one commit is on its way to disk shares the next one.
 
 One thread writes. It takes what waits at once (nobody is held back to make a group bigger), up to 500 events or three
-submissions of any size, commits it, and only then answers. The disk sets the pace: a commit takes some milliseconds, and
-those who come meanwhile form the next group.
+submissions of any size, commits it, and only then answers. The disk sets the pace: a commit takes some milliseconds,
+and those who come meanwhile form the next group.
 """
 
 from __future__ import annotations
