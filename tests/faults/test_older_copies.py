@@ -71,7 +71,10 @@ def test_what_was_sealed_comes_back_into_an_older_copy(world: Deployment, tmp_pa
 
 def test_two_logs_of_the_same_places_are_both_kept(world: Deployment, tmp_path: Path) -> None:
     put_older_copy_back(world, tmp_path / "copy")
+    # As if it had been put back before anybody could know.
+    world.layout.segments.rename(tmp_path / "segments")
     take(world, "b")
+    (tmp_path / "segments").rename(world.layout.segments)
     with pytest.raises(DamagedLog, match="other entries"):
         trim(world.journal, world.layout, now=NOW + timedelta(days=90))
     assert len(list(log_records(world.journal, world.layout))) == world.journal.last_seq()

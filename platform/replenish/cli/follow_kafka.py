@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
+from replenish.cli.doctor_visit import require_sound_journal
 from replenish.cli.tables import open_console
 from replenish.contracts.doors import KafkaSettings, check_door_feeds, read_doors
 from replenish.contracts.versions import live_contract_versions
@@ -42,6 +43,7 @@ def follow_kafka(
         known = ", ".join(door.name for door in doors.kafka) or "none"
         raise ContractError(f"doors.yaml has no kafka door {name!r}; known: {known}")
     options = consumer_settings(settings, os.environ)
+    require_sound_journal(deployment.layout)
     stopped = _stop_on_signals()
     with hold(deployment.layout.locks / f"door-{name}.lock", f"follow the Kafka door {name}"):
         journal = deployment.journal
