@@ -12,6 +12,7 @@ import pytest
 
 from replenish.cli.deployment import Deployment
 from replenish.cli.doctor_visit import Depth, DoctorReport, DoctorTools, pay_visit, require_sound_journal
+from replenish.cli.rebuild import rebuild_root
 from replenish.errors import DamagedLog, StoreError
 from replenish.history.bronze import append_bronze
 from replenish.ingest.settle import settle_events
@@ -132,6 +133,8 @@ def test_no_empty_log_takes_the_place_of_one_that_is_gone(world: Deployment) -> 
     shutil.rmtree(world.layout.segments)
     report = visit(world)
     assert [(t.finding.kind, t.is_mended) for t in report.treatments] == [("journal_missing", False)]
+    with pytest.raises(DamagedLog):
+        rebuild_root(world, is_from_raw=False, progress=lambda _: None)
     assert not world.layout.journal.exists()
     assert world.lake.row_count("bronze/sales") > 0
 

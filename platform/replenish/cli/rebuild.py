@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
+from replenish.cli.doctor_visit import require_sound_journal
 from replenish.cli.rebuild_tables import (
     Progress,
     begin_plan,
@@ -50,9 +51,11 @@ def rebuild_root(
 
     Raises:
         AlreadyRunning: Another process takes in events.
+        DamagedLog: The log is damaged or gone: nothing was set aside, since nothing could be made from it.
     """
     started = time.monotonic()
     layout = deployment.layout
+    require_sound_journal(layout)
     with hold(layout.locks / "ingest.lock", "rebuild", wait_seconds=WAIT_SECONDS):
         plan = read_plan(layout)
         if plan is None:
