@@ -37,7 +37,7 @@ from replenish.stores.journal_events import Tail, insert_events, insert_letters,
 from replenish.stores.journal_identity import insert_record_row
 from replenish.stores.journal_reader import JournalReader, last_parts_seq, record_of
 from replenish.stores.journal_runs import LAST_LINK, find_row
-from replenish.stores.journal_schema import open_writer, store_error
+from replenish.stores.journal_schema import has_moved, open_writer, store_error
 
 _STANDBY = "select value from meta where name = 'standby'"
 STATUS_BY_TYPE: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
@@ -149,6 +149,10 @@ class Journal(JournalReader):
         try:
             failpoint("journal.before_begin")
             self._writer.execute("begin immediate")
+            if has_moved(self._writer):
+                # Set aside by the doctor, most likely: what is written there nobody would ever find again.
+                self._failed = "the journal's file was replaced"
+                raise WriterFailed("the journal was replaced: end this process and start it again", path=self.path)
             yield self._tail(as_standby=as_standby)
             failpoint("journal.before_commit")
             self._writer.execute("commit")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 import apsw
 
 from replenish.errors import DamagedLog, JournalOverloaded, StoreError, StoreFull, WriterFailed
 from replenish.stores.durable import fsync_path
 from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, next_chain, shared_header
+from replenish.stores.journal_runs import LAST_PLACE
 
 MIN_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL that two connections write and checkpoint (sqlite.org/wal.html, WAL-reset bug)."""
@@ -102,8 +105,9 @@ def open_writer(path: Path) -> apsw.Connection:
         raise StoreError("this SQLite can damage a journal; install a newer apsw", found=version, needed=MIN_SQLITE)
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists() or path.stat().st_size == 0
-    if is_new and path.name == JOURNAL_NAME and any((path.parent / "segments").glob("*.manifest.json")):
-        raise DamagedLog("the journal is gone while its sealed segments are there: run `replenish doctor`", path=path)
+    if is_new and path.name == JOURNAL_NAME and (witness := _made_by_a_journal(path.parent)) is not None:
+        words = f"the journal is gone while its sealed segments, archive or tables are there ({witness})"
+        raise DamagedLog(f"{words}: run `replenish doctor`", path=path)
     try:
         connection = apsw.Connection(str(path))
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -114,6 +118,7 @@ def open_writer(path: Path) -> apsw.Connection:
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
         _require_durable(connection, path)
         _bring_up(connection)
+        _require_not_behind(connection, path)
         if is_new:
             # SQLite forces the names inside the root to disk, not the name of a new root.
             fsync_path(path.parent)
@@ -121,6 +126,13 @@ def open_writer(path: Path) -> apsw.Connection:
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise damaged(path, error) from error
     return connection
+
+
+def has_moved(connection: apsw.Connection) -> bool:
+    """Whether the path no longer names the file that the connection has open: it was renamed, deleted or replaced."""
+    answer = ctypes.c_int()
+    connection.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, ctypes.addressof(answer))
+    return bool(answer.value)
 
 
 def open_read_only(path: Path) -> apsw.Connection:
@@ -182,6 +194,24 @@ def _require_durable(connection: apsw.Connection, path: Path) -> None:
     found = {name: connection.pragma(name) for name in pragmas}
     if found != pragmas:
         raise StoreError("the journal cannot be opened durably", path=path, **found)
+
+
+def _require_not_behind(connection: apsw.Connection, path: Path) -> None:
+    """An older copy of the journal that was put back would give the places of sealed entries to others."""
+    names = (manifest.name.partition(".")[0] for manifest in (path.parent / "segments").glob("*.manifest.json"))
+    sealed_to = max((int(last) for _, _, last in (name.partition("-") for name in names) if last.isdigit()), default=0)
+    if not sealed_to or path.name != JOURNAL_NAME:
+        return
+    last = cast(int, connection.execute(LAST_PLACE).fetchall()[0][0])
+    if last < sealed_to:
+        words = f"the journal ends at entry {last}, its sealed segments at {sealed_to}: run `replenish doctor`"
+        raise DamagedLog(words, path=path)
+
+
+def _made_by_a_journal(root: Path) -> str | None:
+    """What shows that there was a journal here: an empty one in its place would be taken for the whole log."""
+    witnesses = ("segments/*.manifest.json", "archive/*/*", "lake/bronze/*/_delta_log")
+    return next((found.relative_to(root).as_posix() for name in witnesses for found in root.glob(name)), None)
 
 
 def _bring_up(connection: apsw.Connection) -> None:

@@ -156,6 +156,7 @@ def test_a_file_that_a_killed_attempt_left_damaged_is_copied_again(
     primary: tuple[RootLayout, Journal], there: RootLayout
 ) -> None:
     here, _ = primary
+    open_standby(there).close()
     path = next(path for path in here.archive.rglob("*") if path.is_file())
     target = there.archive / path.relative_to(here.archive)
     target.parent.mkdir(parents=True)

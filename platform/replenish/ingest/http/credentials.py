@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from standardwebhooks.webhooks import Webhook
 
 from replenish.errors import ContractError, RequestRefused
+from replenish.ingest.reserved_sources import is_reserved_source
 
 Headers = Mapping[str, str]
 """Header names in lower case."""
@@ -46,7 +47,9 @@ class Sender:
     webhook_id: str | None = None
 
     def may_write(self, source: str, feed_id: str) -> bool:
-        """Whether events of this source and feed are this sender's to send."""
+        """Whether events of this source and feed are this sender's to send; the platform's own are nobody's."""
+        if is_reserved_source(source):
+            return False
         return self.grants is None or feed_id in self.grants.get(source, ())
 
     @property

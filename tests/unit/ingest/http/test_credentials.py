@@ -185,3 +185,12 @@ def test_only_loopback_may_be_open() -> None:
         for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
             with pytest.raises(ContractError, match=r"doors\.yaml"):
                 check_bind(host, sources, has_tls=has_tls)
+
+
+@pytest.mark.parametrize("source", ["replenish", "replenish.settle", "replenish.dead-letters"])
+def test_the_sources_of_the_platform_itself_are_nobodys(tmp_path: Path, source: str) -> None:
+    with open_shop(tmp_path, HttpDoorOptions()) as shop:
+        assert shop.post("/events", cloud_event(source=source), STRUCTURED).status_code == 403
+        assert shop.post(f"/events/sales?source={source}", {"id": "p", **fields(5)}).status_code == 403
+        assert shop.types() == []
+        assert shop.post("/events", cloud_event(source="replenishment"), STRUCTURED).status_code == 200
