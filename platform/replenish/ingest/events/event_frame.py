@@ -13,6 +13,7 @@ import polars as pl
 from replenish.contracts.event_struct import KNOWLEDGE_TIME, LAST_TIME, EventStruct, event_struct
 from replenish.contracts.model import POLARS_TYPES, TIMESTAMP, Contract
 from replenish.errors import EventFault
+from replenish.ingest.json_lines import cell_text
 from replenish.ingest.mapping import IS_DELETE, RECEIVED_AT, UNMAPPED_JSON, FeedMapping
 from replenish.ingest.strict_json import strict_object
 
@@ -96,21 +97,10 @@ def _text_columns(events: Sequence[SourceEvent], mapping: FeedMapping) -> EventF
     for event in events:
         raw = _raw_fields(event.body)
         for name, column in zip(names, cells, strict=True):
-            column.append(_text(raw.get(name)))
+            column.append(cell_text(raw.get(name)))
         unmapped.append(_unmapped(raw, known, fields))
     columns = [pl.Series(name, column, dtype=pl.String()) for name, column in zip(names, cells, strict=True)]
     return _with_envelope(pl.DataFrame(columns), list(events), unmapped, [], fields)
-
-
-def _text(raw: msgspec.Raw | None) -> str | None:
-    """The cell as text: a JSON text without its quotes, everything else as it is written, null as null."""
-    if raw is None:
-        return None
-    text = bytes(raw)
-    if text[:1] == b'"':
-        decoded: str = msgspec.json.decode(text)
-        return decoded
-    return None if text == b"null" else text.decode()
 
 
 def _unmapped(raw: dict[str, msgspec.Raw], known: set[str], fields: Counter[str]) -> str | None:
