@@ -95,6 +95,7 @@ class Redrive:
             StoreFull, JournalOverloaded, WriterFailed: As for a door; what was closed before stays closed.
         """
         open_ = [letter for letter in letters if letter.status == "open"]
+        self._read_trimmed(open_)
         whole = [letter for letter in open_ if self._record(letter).type == FILE_DEAD]
         outcomes = [outcome for letter in _one_per_file(whole) for outcome in self._offer_file(letter, whole)]
         single = [letter for letter in open_ if letter not in whole]
@@ -202,9 +203,16 @@ class Redrive:
     def _record(self, letter: DeadLetter) -> JournalRecord:
         seq = letter.seq or 0
         if seq not in self._records:
-            # What a dead event was (upsert or delete) may be in a segment by now.
-            self._records[seq] = next(log_records(self._journal, self._layout, seq - 1, seq))
+            self._records[seq] = next(self._journal.records(seq - 1, up_to_seq=seq))
         return self._records[seq]
+
+    def _read_trimmed(self, letters: Sequence[DeadLetter]) -> None:
+        """What dead events were (upsert or delete) may be in segments by now: read in one pass, as segments are."""
+        records = [self._record(letter) for letter in letters]
+        trimmed = {record.seq or 0 for record in records if record.type == EVENT_DEAD and not record.data}
+        if trimmed:
+            found = log_records(self._journal, self._layout, min(trimmed) - 1, max(trimmed))
+            self._records |= {record.seq or 0: record for record in found if record.seq in trimmed}
 
 
 def close_letters(journal: Journal, nrs: Sequence[int], type_: str, reason: str, now: datetime) -> int | None:
