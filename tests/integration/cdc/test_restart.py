@@ -36,11 +36,11 @@ def die(world: SourceWorld, failpoint: str) -> None:
     assert (world.root / "fired").read_text().startswith(failpoint)
 
 
-IN_A_SNAPSHOT = ["cdc.snapshot_batch:kill:1", "journal.after_commit:kill:2", "cdc.snapshot_done:kill:1"]
+IN_A_SNAPSHOT = ["cdc.snapshot_batch:kill:1", "journal.after_commit:kill:1", "cdc.snapshot_done:kill:1"]
 IN_A_TRANSACTION = [
     "cdc.decoded:kill:1",
     "journal.after_commit:kill:1",
-    "group.before_ack:kill:2",
+    "group.before_ack:kill:1",
     "cdc.journalled:kill:1",
     "cdc.advanced:kill:1",
 ]
