@@ -6,7 +6,7 @@ Every function takes a whole column and returns one of equal length; null where 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import polars as pl
 
@@ -17,6 +17,9 @@ DECIMAL = pl.Decimal(38, 6)
 MAX_INTEGER = 10**12
 MAX_FACTOR_OPERAND = Decimal(MAX_INTEGER)
 """Above this a product could leave 128 bits; no real quantity or price comes near it."""
+
+_MAX_DIGITS = 12
+_WITH_EXPONENT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,9}")
 
 _FLAGS = {
     "1": True, "true": True, "t": True, "yes": True, "y": True,
@@ -51,15 +54,18 @@ def decimals_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
     if not _is_plain(file_format):
         column = _plain_text(column, file_format)
     values = column.cast(DECIMAL, strict=False)
-    return _retry(values, column, lambda text: text.str.strip_chars().str.strip_prefix("+").cast(DECIMAL, strict=False))
+    return _retry(values, column, lambda text: _unsigned(text).cast(DECIMAL, strict=False))
 
 
 def integers_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
     """Whole numbers as Int64; `5.0` is whole, `5.5` and what lies beyond 10^12 are null: sums have to fit 64 bits."""
     if column.dtype.is_integer():
         values = column.cast(pl.Int64(), strict=False)
+    elif column.dtype.is_numeric():
+        # As it stands: behind six digits nothing would be left of the rest of 2.0000001.
+        values = _whole(column)
     elif column.dtype != pl.String():
-        values = _whole(decimals_of(column, file_format))
+        values = column.clear(column.len()).cast(pl.Int64(), strict=False)
     elif not _is_plain(file_format):
         values = _whole_text(_plain_text(column, file_format), FileFormat())
     else:
@@ -102,11 +108,12 @@ def flags_of(column: pl.Series) -> pl.Series:
     """Booleans of `1 0 true false t f yes no y n` in any case, or of the numbers 1 and 0."""
     if column.dtype == pl.Boolean():
         return column
-    text = (
-        column
-        if column.dtype == pl.String()
-        else column.cast(pl.Float64(), strict=False).cast(pl.Int64()).cast(pl.String())
-    )
+    text = column
+    if column.dtype != pl.String():
+        # No flag is the half of one, nor a date.
+        text = (integers_of(column, FileFormat()) if column.dtype.is_numeric() else column.clear(column.len())).cast(
+            pl.String()
+        )
     return text.str.strip_chars().str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean())
 
 
@@ -116,10 +123,31 @@ def _whole(values: pl.Series) -> pl.Series:
 
 def _whole_text(text: pl.Series, file_format: FileFormat) -> pl.Series:
     """Whole numbers of texts; 2.0000001 and 1e-7 are none, though nothing is left of them behind six digits."""
-    has_rest = text.str.contains(r"\.\d*[1-9]") & ~text.str.contains("[eE]")
-    number = text.str.strip_chars().cast(pl.Float64(), strict=False)
-    is_part = (has_rest | (number != number.round(0))).fill_null(False)
-    return _whole(decimals_of(text.set(is_part, None), file_format))
+    has_rest = text.str.contains(r"\.\d*[1-9]")
+    has_power = text.str.contains("[eE]").fill_null(False)
+    values = _whole(decimals_of(text.set((has_rest | has_power).fill_null(False), None), file_format))
+    powers = has_power.arg_true()
+    if powers.is_empty():
+        return values
+    exact = pl.Series([_exact_whole(given) for given in text.gather(powers).to_list()], dtype=pl.Int64())
+    return values.scatter(powers, exact)
+
+
+def _exact_whole(text: str) -> int | None:
+    """The whole number that a text with an exponent is; a float would take 4.9999999999999999999e0 for 5."""
+    try:
+        number = Decimal(text) if _WITH_EXPONENT.fullmatch(text.strip()) else None
+    except InvalidOperation:
+        return None
+    # Digits first: 1e999999999 as a whole number would fill the memory.
+    if number is None or number.adjusted() > _MAX_DIGITS or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
+def _unsigned(text: pl.Series) -> pl.Series:
+    """Without blanks around and a plus sign in front of a digit; +-5 is no number."""
+    return text.str.strip_chars().str.replace(r"^\+([0-9.])", "$1")
 
 
 def _bounded(values: pl.Series) -> pl.Series:

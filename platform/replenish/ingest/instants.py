@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
 from replenish.bitemporal import origin_instant_expr
+from replenish.contracts.dataset import FileFormat
 from replenish.errors import FileFault
+from replenish.ingest.cells import integers_of
 
 INSTANT = pl.Datetime("us", "UTC")
 FIRST_INSTANT = datetime(1900, 1, 1, tzinfo=UTC)
@@ -33,8 +35,11 @@ OFFSET_FORMATS = (
 )
 _ISO_CLOCK_FORMATS = tuple(f for f in ISO_FORMATS if "%H" in f)
 _IN_UTC = r"(Z|\+00:00)$"
-_OFFSET = r"\d\d:\d\d.*?(Z|[+-]\d\d:?\d\d)$"
+_OFFSET = r"\d:\d.*?(Z|[+-]\d\d:?\d\d)$"
+_OFFSET_OF_FORMAT = r"(Z|[+-]\d\d:?\d\d)$"
 _SAMPLE = 64
+_DAY = 86_400_000_000
+"""Microseconds."""
 
 
 def instants_of(
@@ -63,9 +68,7 @@ def instants_of(
 
 def _read_instants(column: pl.Series, zone: str, formats: tuple[str, ...], days_since: date | None) -> pl.Series:
     if days_since is not None:
-        days = column.cast(pl.Int64(), strict=False).cast(pl.Int32(), strict=False)
-        zero = (days_since - date(1970, 1, 1)).days
-        return _localized((days + zero).cast(pl.Date()).cast(pl.Datetime("us")), zone)
+        return _localized(_days(column, days_since), zone)
     if isinstance(column.dtype, pl.Datetime):
         if column.dtype.time_zone is None:
             return _localized(column.cast(pl.Datetime("us")), zone)
@@ -80,6 +83,16 @@ def _read_instants(column: pl.Series, zone: str, formats: tuple[str, ...], days_
         distinct = text.unique(maintain_order=True)
         return text.replace_strict(distinct, _read_iso(distinct, zone), return_dtype=INSTANT)
     return _read_iso(text, zone) if not formats else _localized(_parsed(text, formats, pl.Datetime("us")), zone)
+
+
+def _days(column: pl.Series, days_since: date) -> pl.Series:
+    """Midnights of day numbers; null for what is no whole number, and beyond our days."""
+    is_number = column.dtype == pl.String() or column.dtype.is_numeric()
+    days = integers_of(column if is_number else column.clear(column.len()), FileFormat())
+    days = days + (days_since - date(1970, 1, 1)).days
+    # Before they become dates: of numbers without bounds a date would be one of another era, or end the process.
+    in_our_days = days.is_between(_FIRST_STAMP // _DAY, _LAST_STAMP // _DAY)
+    return days.set(~in_our_days, None).cast(pl.Int32()).cast(pl.Date()).cast(pl.Datetime("us"))
 
 
 def _is_repetitive(text: pl.Series) -> bool:
@@ -149,7 +162,8 @@ def _dates_at(days: pl.Series, places: pl.Series, instants: pl.Series) -> pl.Ser
 def _with_offset(text: pl.Series, zone: str, formats: tuple[str, ...]) -> pl.Series:
     readable = text.str.strip_chars().str.replace("Z$", "+00:00")
     instants = _parsed(readable, formats or _likely_first(OFFSET_FORMATS, readable, INSTANT), INSTANT)
-    written = text.to_frame("text").select(pl.col("text").str.extract(_OFFSET, 1))["text"]
+    offset_at = _OFFSET_OF_FORMAT if formats else _OFFSET
+    written = text.to_frame("text").select(pl.col("text").str.strip_chars().str.extract(offset_at, 1))["text"]
     sign = pl.when(written.str.starts_with("-")).then(-1).otherwise(1)
     minutes = pl.select(
         sign
@@ -160,6 +174,8 @@ def _with_offset(text: pl.Series, zone: str, formats: tuple[str, ...]) -> pl.Ser
     ).to_series()
     local = instants.dt.convert_time_zone(zone)
     offset = (local.dt.base_utc_offset() + local.dt.dst_offset()).dt.total_minutes()
+    # The parser takes more for an offset than is one (a typographic minus): what cannot be held to the zone is no time.
+    instants = instants.set((written.is_null() & instants.is_not_null()).fill_null(False), None)
     # UTC is a way to write an instant, in any zone; every other offset claims to be the local one.
     contradiction = ((minutes != 0) & (minutes != offset)).fill_null(False)
     if contradiction.any():
@@ -188,6 +204,19 @@ def _likely_first(formats: tuple[str, ...], text: pl.Series, dtype: pl.Datetime)
 
 
 def _strptime(text: pl.Series, text_format: str, dtype: pl.Datetime) -> pl.Series:
+    values = _to_datetime(text, text_format, dtype)
+    # The parser takes a second 60 for the first one of the next minute.
+    odd = (text.str.contains("60", literal=True) & (values.dt.second() == 0)).fill_null(False).arg_true()
+    if odd.is_empty():
+        return values
+    given, read = text.gather(odd), values.gather(odd)
+    is_leap = pl.repeat(False, odd.len(), dtype=pl.Boolean(), eager=True)
+    for one_less in (given.str.replace("60", "59", literal=True), given.str.replace("^(.*)60", "${1}59")):
+        is_leap |= (read - _to_datetime(one_less, text_format, dtype) == timedelta(seconds=1)).fill_null(False)
+    return values.scatter(odd.filter(is_leap), None)
+
+
+def _to_datetime(text: pl.Series, text_format: str, dtype: pl.Datetime) -> pl.Series:
     return text.str.to_datetime(text_format, time_unit="us", strict=False, time_zone=dtype.time_zone, cache=False)
 
 

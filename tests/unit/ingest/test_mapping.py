@@ -48,6 +48,24 @@ def test_a_whole_number_may_carry_a_point_but_no_fraction() -> None:
     assert integers_of(texts, PLAIN).to_list() == [7, 7, None, 8, None, -3]
 
 
+@pytest.mark.parametrize(
+    "text", ["+-5", "++5", "4.99999999999999999999e0", "99999999999999999999e-20", "1e-400", "15e-1", "1e999999999"]
+)
+def test_a_number_with_a_rest_or_two_signs_is_no_whole_one(text: str) -> None:
+    assert integers_of(pl.Series([text]), PLAIN).to_list() == [None]
+
+
+def test_whole_numbers_with_an_exponent_are_read_exactly() -> None:
+    texts = pl.Series(["1e3", "1.0000001e7", "50e-1", "1E+02", "-2.5e1", "+4e0", "1e12", "1e13", "9" * 5_000 + "e0"])
+    assert integers_of(texts, PLAIN).to_list() == [1000, 10000001, 5, 100, -25, 4, 10**12, None, None]
+
+
+@pytest.mark.parametrize("dtype", [pl.Float64(), pl.Decimal(38, 10)])
+def test_a_typed_number_with_a_rest_behind_six_digits_is_no_whole_one(dtype: pl.DataType) -> None:
+    numbers = pl.Series(["2.0000001", "0.0000001", "5", "-3.0"]).cast(dtype)
+    assert integers_of(numbers, PLAIN).to_list() == [None, None, 5, -3]
+
+
 def test_a_point_that_parts_no_thousands_never_makes_a_price_larger() -> None:
     german = FileFormat(decimal=",", thousands=".")
     texts = pl.Series(["1.234,50", "12.345.678", "-1.000", "12.50", "1.2345", "12,5"])
@@ -65,6 +83,12 @@ def test_declared_separators_of_numbers_are_obeyed() -> None:
 def test_flags_have_many_spellings() -> None:
     assert flags_of(pl.Series(["1", "TRUE", "n", "0", "maybe"])).to_list() == [True, True, False, False, None]
     assert flags_of(pl.Series([1, 0, 2])).to_list() == [True, False, None]
+
+
+def test_a_number_is_a_flag_only_if_it_is_one_or_zero() -> None:
+    numbers = pl.Series([1.0, 0.0, 0.5, 1.9, float("nan"), float("inf"), 1e300])
+    assert flags_of(numbers).to_list() == [True, False, None, None, None, None, None]
+    assert flags_of(pl.Series([date(1970, 1, 2)])).to_list() == [None]
 
 
 def test_times_without_an_offset_are_of_the_feed_zone() -> None:
@@ -87,6 +111,42 @@ def test_declared_formats_are_tried_in_order() -> None:
 def test_an_offset_that_is_not_of_the_zone_is_a_contradiction() -> None:
     with pytest.raises(FileFault, match="not a time of Europe/Berlin"):
         instants_of(pl.Series(["2025-01-10T12:00:00", "2025-01-10T12:00:00-05:00"]), "Europe/Berlin")
+
+
+def test_an_offset_that_nobody_can_hold_to_the_zone_makes_no_time() -> None:
+    assert instants_of(pl.Series(["2025-01-10T12:00:00\u221201:00"]), "Europe/Berlin").to_list() == [None]
+
+
+def test_the_offset_of_a_time_without_leading_zeros_is_held_to_the_zone_too() -> None:
+    with pytest.raises(FileFault, match="not a time of Europe/Berlin"):
+        instants_of(pl.Series(["2025-1-5T1:2:3+05:00"]), "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("text", "formats"),
+    [
+        ("2016-12-31T23:59:60Z", ()),
+        ("2025-01-10T10:00:60", ()),
+        ("2025-01-10 10:00:60.600Z", ()),
+        ("20250110160060", ("%Y%m%d%H%M%S",)),
+        ("10.01.2025 10:00:60 +01:00", ("%d.%m.%Y %H:%M:%S %z",)),
+    ],
+)
+def test_a_second_sixty_is_never_the_next_minute(text: str, formats: tuple[str, ...]) -> None:
+    assert instants_of(pl.Series([text]), "Europe/Berlin", formats).to_list() == [None]
+    assert instants_of(pl.Series([text.replace("0060", "0000").replace(":60", ":00")]), "Europe/Berlin", formats)[0]
+
+
+def test_day_numbers_are_whole_numbers_within_our_days() -> None:
+    def days_of(values: list[object]) -> list[datetime | None]:
+        return instants_of(pl.Series(values), "UTC", days_since=date(2000, 1, 1)).to_list()
+
+    assert days_of(["2147483647", "-2147483648", "45.5", "9999999999", "1"]) == [
+        *[None] * 4,
+        datetime(2000, 1, 2, tzinfo=UTC),
+    ]
+    assert days_of([45.7, 1.0]) == [None, datetime(2000, 1, 2, tzinfo=UTC)]
+    assert days_of([date(2025, 1, 1)]) == days_of([True]) == [None]
 
 
 def test_day_numbers_count_from_the_declared_day() -> None:
