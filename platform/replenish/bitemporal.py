@@ -63,6 +63,21 @@ def knowledge_date_expr(column: str | pl.Expr, zone: str, cutoff: time) -> pl.Ex
     return pl.when(is_past_cutoff).then(local_date.dt.offset_by("1d")).otherwise(local_date)
 
 
+def says_what_is_above(key: Sequence[str], content: Sequence[str]) -> pl.Expr:
+    """Whether a record says what the record above it says of the same fact, so that it brings nothing new.
+
+    Args:
+        key: The whole fact key; records are in order of key, knowledge time and arrival.
+        content: Columns outside the key, to which `is_cancellation` is added. Of a retraction only that it is one
+            counts.
+    """
+    flag = pl.col("is_retraction")
+    same_key = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in key)
+    columns = [*content, "is_cancellation"]
+    equal = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in columns)
+    return (pl.int_range(pl.len()) > 0) & same_key & (flag == flag.shift(1)).fill_null(False) & (flag | equal)
+
+
 def live_versions(ledger: pl.DataFrame, *, key: Sequence[str], as_of: datetime) -> pl.DataFrame:
     """The one version of each fact that was live at `as_of`; superseded and retracted ones are gone.
 

@@ -112,10 +112,12 @@ def final_breaches(root: Path, oracle: Path, world: World, twin: dict[str, str],
 
 
 def lake_digests(root: Path) -> dict[str, str]:
-    """Digest of silver: what two runs of one world must agree on, through whatever door and in however many pieces."""
+    """Digests of silver, gold and features: what two runs of one world must agree on, through whatever door and in
+    however many pieces."""
     lake = DeltaLake(RootLayout(root).lake)
-    table = silver_table(STREAM)
-    return {table: table_digest(lake.read(table), [])} if lake.has(table) else {}
+    tables = [name for name in lake.table_names() if name.startswith(("gold/", "features/"))]
+    tables += [silver_table(STREAM)] if lake.has(silver_table(STREAM)) else []
+    return {table: table_digest(lake.read(table), []) for table in tables}
 
 
 def _acked_is_kept(log: LogView, acks: list[Ack]) -> Breaches:
@@ -166,6 +168,14 @@ def _counted(log: LogView) -> Breaches:
         data = record["data"]
         if "offered" in data and data["offered"] != data["accepted"] + data["dead"] + data["duplicate"]:
             yield f"I4 record {record['seq']}: offered is not accepted + dead + duplicate: {data}"
+        rows = sum(part["rows"] for part in _accepted_parts(record))
+        if "offered" in data and rows != data["accepted"] + data.get("revived", 0):
+            yield f"I4 record {record['seq']}: its parts hold {rows} rows, not those accepted and revived: {data}"
+
+
+def _accepted_parts(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts that the lake takes in; those with kept rows are remembered for what may come late."""
+    return [part for part in record["data"].get("parts", []) if "kept_until" not in part]
 
 
 def _offered_is_judged(log: LogView, world: World) -> Breaches:
@@ -273,7 +283,7 @@ def _prefix(log: LogView, lake: DeltaLake, contract: Contract) -> Breaches:
     position = lake.app_version(table, BRONZE_APP) or 0
     rows = lake.read(table, columns=["journal_seq", "row_nr"])
     expected = {
-        record["seq"]: sum(part["rows"] for part in record["data"]["parts"])
+        record["seq"]: sum(part["rows"] for part in _accepted_parts(record))
         for record in log.part_bearing()
         if record["seq"] <= position and record["dataschema"].partition("@")[0] == contract.stream
     }
@@ -286,7 +296,7 @@ def _prefix(log: LogView, lake: DeltaLake, contract: Contract) -> Breaches:
 def _silver_is_the_log(log: LogView, lake: DeltaLake, contract: Contract) -> Breaches:
     """I3: distinct facts of silver = distinct facts of the log; no posting twice."""
     key = list(contract.fact_key)
-    paths = [log.layout.accepted / part["path"] for r in log.part_bearing() for part in r["data"]["parts"]]
+    paths = [log.layout.accepted / part["path"] for r in log.part_bearing() for part in _accepted_parts(r)]
     if not lake.has(silver_table(contract.stream)):
         yield "I3 there is no silver table although the run completed"
         return

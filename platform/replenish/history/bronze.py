@@ -76,9 +76,9 @@ def _accepted_files(stream: str, journal: FileLog, layout: RootLayout, after_seq
     for record in journal.records(after_seq, PART_BEARING):
         if record.dataschema.partition("@")[0] != stream or record.seq is None:
             continue
-        parts: list[dict[str, object]] = record.data["parts"]  # type: ignore[assignment]
-        paths = tuple(layout.accepted / str(part["path"]) for part in parts)
-        yield AcceptedFile(record.seq, sum(int(str(part["rows"])) for part in parts), paths)
+        parts = record.accepted_parts()
+        paths = tuple(layout.accepted / part["path"] for part in parts)
+        yield AcceptedFile(record.seq, sum(part["rows"] for part in parts), paths)
 
 
 def _batches(files: Iterable[AcceptedFile]) -> Iterator[list[AcceptedFile]]:

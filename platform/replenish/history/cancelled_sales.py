@@ -13,7 +13,7 @@ from replenish.contracts.dataset import CancellationRule
 from replenish.contracts.model import POSTING_COLUMNS, Contract
 from replenish.errors import ContractError
 from replenish.history.cancellations import CancellationOutcome, PlayedPosting, PlayedRecord, play_group
-from replenish.history.ledger import ARRIVAL_ORDER, in_silver_form, silver_columns, with_version_nr
+from replenish.history.ledger import ARRIVAL_ORDER, in_silver_form, ordered_news, silver_columns, with_version_nr
 
 QUANTITY = "units"
 """The additive column that a cancellation takes back; the other additive ones follow in proportion."""
@@ -50,7 +50,7 @@ def match_cancellations(
         ContractError: The stream has no additive column `units`, or lacks a match column.
     """
     amounts = _amount_columns(contract, rule)
-    ordered = with_version_nr(records.sort([*contract.fact_key, *ARRIVAL_ORDER]), contract.fact_key)
+    ordered = with_version_nr(ordered_news(records, contract), contract.fact_key)
     ordered = ordered.with_row_index("_index").with_columns(
         pl.col("_index").cast(pl.Int64), _of_cancellation=pl.col("is_cancellation").any().over("_fact")
     )

@@ -4,8 +4,9 @@ A version of a fact adds its columns with sign +1 at its knowledge time. When a 
 reversal takes exactly these columns back with sign -1 at the knowledge time of that record; a retraction brings nothing
 new, so only the reversal remains. What was known at an instant is then a plain signed sum; nothing is ever updated.
 
-Records of one fact are ordered by knowledge time, then by arrival. The ledger depends on that order alone: a record
-that arrives late, with an earlier knowledge time, gives the same ledger as one that came in time.
+Records of one fact are ordered by knowledge time, then by arrival; one that says what the record before it says brings
+nothing new and is passed over. The ledger depends on that order alone: a record that arrives late, with an earlier
+knowledge time, gives the same ledger as one that came in time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from replenish.bitemporal import says_what_is_above
 from replenish.contracts.model import POSTING_COLUMNS, Contract
 
 VERSION = "version"
@@ -40,8 +42,7 @@ def build_ledger(records: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     Returns:
         Silver rows (`silver_columns`), in no promised order.
     """
-    ordered = records.sort([*contract.fact_key, *ARRIVAL_ORDER])
-    numbered = with_version_nr(ordered, contract.fact_key).with_columns(
+    numbered = with_version_nr(ordered_news(records, contract), contract.fact_key).with_columns(
         _superseded=pl.col("_fact") == pl.col("_fact").shift(-1),
         _next_time=pl.col("knowledge_time").shift(-1),
         _next_date=pl.col("knowledge_date").shift(-1),
@@ -49,6 +50,12 @@ def build_ledger(records: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     versions = numbered.filter(~(pl.col("is_retraction") | pl.col("is_cancellation")))
     reversals = versions.filter("_superseded").with_columns(knowledge_time="_next_time", knowledge_date="_next_date")
     return pl.concat([as_postings(versions, contract, VERSION, 1), as_postings(reversals, contract, REVERSAL, -1)])
+
+
+def ordered_news(records: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Records of facts by key and arrival, without those that say what the one before them says."""
+    ordered = records.sort([*contract.fact_key, *ARRIVAL_ORDER])
+    return ordered.filter(~says_what_is_above(contract.fact_key, contract.content_columns))
 
 
 def first_versions(records: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -63,7 +63,6 @@ def _counted(stream: str, log: FileLog, up_to: int | None) -> dict[int, int]:
                 continue
             if up_to is not None and record.seq > up_to:
                 break
-            parts: list[dict[str, object]] = record.data["parts"]  # type: ignore[assignment]
-            if n_rows := sum(int(str(part["rows"])) for part in parts):
+            if n_rows := sum(part["rows"] for part in record.accepted_parts()):
                 counted[record.seq] = n_rows
     return counted

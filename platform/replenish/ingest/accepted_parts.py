@@ -2,6 +2,8 @@
 
 A part does not hold the place of its record in the journal: that is only known when the record is appended. It is added
 as `journal_seq` when the part is read. (Parts of older deployments hold it; they are read the same way.)
+
+Parts with `kept_until` hold rows that brought nothing new and may one day (`known_facts`); the lake does not take them.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +28,7 @@ from replenish.stores.journal_reader import JournalReader
 
 @dataclass(frozen=True)
 class AcceptedPart:
-    """One Parquet file of accepted rows: path relative to `RootLayout.accepted`."""
+    """One Parquet file of rows, accepted or kept: path relative to `RootLayout.accepted`."""
 
     path: str
     bucket: str
@@ -36,14 +39,16 @@ class AcceptedPart:
     """Of the file's bytes; None in records of older deployments."""
     digest: str | None = None
     """Of the rows in order (`digests.ordered_rows_digest`): equal for parts made again, whatever wrote the file."""
+    kept_until: str | None = None
+    """Of a part of kept rows their latest knowledge time, in ISO form; None: its rows are accepted."""
     seq: int = 0
     """The record that lists it; 0 before it is appended."""
 
     def as_json(self) -> dict[str, object]:
         """As it stands in the journal."""
         own = {"path": self.path, "bucket": self.bucket, "rows": self.rows, "days": self.days}
-        digests = {"sha256": self.sha256, "digest": self.digest}
-        return own | {name: value for name, value in digests.items() if value is not None}
+        others = {"sha256": self.sha256, "digest": self.digest, "kept_until": self.kept_until}
+        return own | {name: value for name, value in others.items() if value is not None}
 
 
 class PartIndex:
@@ -72,10 +77,23 @@ class PartIndex:
     def earlier_rows(self, contract: Contract, bucket: str, days: int, accepted: Path) -> pl.DataFrame:
         """`known_columns` of the rows accepted before into this bucket, in parts that have one of these days."""
         names = known_columns(contract)
-        parts = [part for part in self._parts[contract.stream, bucket] if part.days & days]
-        if not parts:
-            return pl.DataFrame(schema={n: contract.bronze_schema[n] for n in names})
-        return pl.concat([_known_rows(part, names, contract, accepted) for part in parts])
+        parts = [p for p in self._parts[contract.stream, bucket] if p.days & days and p.kept_until is None]
+        return _rows_of(parts, names, contract, accepted)
+
+    def kept_rows(self, contract: Contract, bucket: str, days: int, since: datetime, accepted: Path) -> pl.DataFrame:
+        """Rows kept before, with all columns of bronze, in parts that have one known at `since` or later."""
+        parts = [
+            p
+            for p in self._parts[contract.stream, bucket]
+            if p.kept_until is not None and p.days & days and datetime.fromisoformat(p.kept_until) >= since
+        ]
+        return _rows_of(parts, list(contract.bronze_schema), contract, accepted)
+
+
+def _rows_of(parts: list[AcceptedPart], names: list[str], contract: Contract, accepted: Path) -> pl.DataFrame:
+    if not parts:
+        return pl.DataFrame(schema={n: contract.bronze_schema[n] for n in names})
+    return pl.concat([_known_rows(part, names, contract, accepted) for part in parts])
 
 
 def _known_rows(part: AcceptedPart, names: list[str], contract: Contract, accepted: Path) -> pl.DataFrame:
@@ -93,7 +111,7 @@ def parts_of(record: JournalRecord) -> list[AcceptedPart]:
     return [
         AcceptedPart(
             str(p["path"]), str(p["bucket"]), int(p["rows"]), int(p["days"]), p.get("sha256"), p.get("digest"),
-            record.seq or 0,
+            p.get("kept_until"), record.seq or 0,
         )
         for p in parts
     ]  # fmt: skip
@@ -104,8 +122,14 @@ def days_mask(rows: pl.DataFrame) -> int:
     return sum(1 << day for day in rows["event_time"].dt.day().unique().to_list())
 
 
-def write_part(rows: pl.DataFrame, contract: Contract, bucket: str, name: str, accepted: Path) -> AcceptedPart:
-    """Write bronze rows durably to `<stream>/<bucket>/<name>.parquet`, in place of an older attempt."""
+def write_part(
+    rows: pl.DataFrame, contract: Contract, bucket: str, name: str, accepted: Path, *, are_kept: bool = False
+) -> AcceptedPart:
+    """Write bronze rows durably to `<stream>/<bucket>/<name>.parquet`, in place of an older attempt.
+
+    Args:
+        are_kept: They brought nothing new.
+    """
     folder = accepted / contract.stream / bucket
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
@@ -125,6 +149,7 @@ def write_part(rows: pl.DataFrame, contract: Contract, bucket: str, name: str, a
         days_mask(kept),
         file_digest(path),
         ordered_rows_digest(kept),
+        rows["knowledge_time"].max().isoformat() if are_kept else None,  # type: ignore[union-attr]
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 
@@ -22,6 +23,8 @@ from replenish.ingest.mapping import json_of
 from replenish.ingest.reasons import KEY_CONFLICT, RETRACTION_OF_UNKNOWN
 
 ALL_DAYS = -1
+_JUDGEMENT = 2
+"""Rises when equal rules make other parts: 2 keeps what brought nothing new."""
 _RULES = {
     RETRACTION_OF_UNKNOWN: "a retraction names a fact that was known before it",
     KEY_CONFLICT: "one fact says one thing at one knowledge time",
@@ -62,7 +65,9 @@ class JudgedRows:
         self._accepted = accepted
         self._into = accepted if into is None else into
         self._sets_conflicts_aside = sets_conflicts_aside
-        self._counts = dict.fromkeys(("accepted", "duplicate", "corrections", "retractions", "cancellations"), 0)
+        self._counts = dict.fromkeys(
+            ("accepted", "duplicate", "corrections", "retractions", "cancellations", "revived"), 0
+        )
         self._spans: list[pl.DataFrame] = []
         self.parts: list[AcceptedPart] = []
         self.late_dead: list[pl.DataFrame] = []
@@ -77,8 +82,10 @@ class JudgedRows:
         contract = self._contract
         days = days_mask(rows) if contract.is_keyed_by_date else ALL_DAYS
         earlier = index.earlier_rows(contract, bucket, days, self._accepted)
-        facts = judge_facts(rows, earlier, contract, sets_conflicts_aside=self._sets_conflicts_aside)
-        labels = (pl.lit(text).alias(name) for name, text in self._labels.items() if name not in rows.columns)
+        since = cast(datetime, rows["knowledge_time"].min())
+        kept = index.kept_rows(contract, bucket, days, since, self._accepted)
+        facts = judge_facts(rows, earlier, contract, kept=kept, sets_conflicts_aside=self._sets_conflicts_aside)
+        labels = [pl.lit(text).alias(name) for name, text in self._labels.items() if name not in rows.columns]
         accepted = facts.accepted.with_columns(labels)
         self._counts["accepted"] += accepted.height
         self._counts["duplicate"] += facts.n_duplicates
@@ -90,10 +97,19 @@ class JudgedRows:
         ):
             if refused.height:
                 self.late_dead.append(_letters(refused, contract, reason))
+        if facts.revived.height:
+            self._counts["revived"] += facts.revived.height
+            names = [name for name in contract.bronze_schema if name != "journal_seq"]
+            accepted = pl.concat([accepted.select(names), facts.revived.select(names)])
         if accepted.height:
-            name = f"{self._part_name}-{len(self.parts)}"
-            self.parts.append(write_part(accepted, contract, bucket, name, self._into))
+            self._write(accepted, bucket)
             self._spans.append(accepted.select(_SPAN))
+        if facts.to_keep.height:
+            self._write(facts.to_keep.with_columns(labels), bucket, are_kept=True)
+
+    def _write(self, rows: pl.DataFrame, bucket: str, *, are_kept: bool = False) -> None:
+        name = f"{self._part_name}-{len(self.parts)}"
+        self.parts.append(write_part(rows, self._contract, bucket, name, self._into, are_kept=are_kept))
 
     def letters(self, intake: Intake) -> pl.DataFrame:
         """All dead rows of the delivery (`gate.DEAD_SCHEMA`), by row number."""
@@ -137,7 +153,7 @@ def rules_digest(
     feed: Feed, contract: Contract, dataset: Dataset, older: Mapping[str, OlderVersion] | None = None
 ) -> str:
     """Of everything that a row is judged by; where it is another one now, parts made again may differ."""
-    rules = [feed_rules(feed), repr(contract), dataset.zone, dataset.cutoff.isoformat()]
+    rules = [_JUDGEMENT, feed_rules(feed), repr(contract), dataset.zone, dataset.cutoff.isoformat()]
     return json_digest([*rules, *(repr(version) for _, version in sorted((older or {}).items()))])
 
 

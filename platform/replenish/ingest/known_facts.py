@@ -1,4 +1,9 @@
-"""Duplicate, correction, retraction or new: accepted rows of one bucket beside everything accepted before."""
+"""Duplicate, correction, retraction or new: rows of one bucket beside everything that the log knew before.
+
+What silver holds is a function of the rows of the log and not of how they were cut into deliveries, nor (but for
+contradictions) of their order. So a row that says nothing new at its knowledge time is a duplicate and still kept where
+a record that arrives late, known in between, could make it news: A, then A again, then B known between the two.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,20 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from replenish.bitemporal import says_what_is_above
 from replenish.contracts.model import Contract
 from replenish.errors import FileFault
 from replenish.ingest.mapping import BY_ARRIVAL
 from replenish.ingest.reasons import KEY_CONFLICT
 
 _IS_NEW = "__is_new"
+_IS_KEPT = "__is_kept"
 _PLACE = "__place"
 
 
 @dataclass(frozen=True)
 class JudgedFacts:
-    """What the new rows of one bucket are; each is in one frame or among the duplicates."""
+    """What the new rows of one bucket are; each is accepted, dead or a duplicate."""
 
     accepted: pl.DataFrame
     """The new rows that change what is known, with `is_correction`; input order."""
@@ -26,6 +33,10 @@ class JudgedFacts:
     conflicting: pl.DataFrame
     """Rows that contradict the first one of their key and knowledge time, where such are set aside."""
     n_duplicates: int
+    to_keep: pl.DataFrame
+    """Duplicates with a knowledge time of their own, and the unknown retractions: news one day, perhaps."""
+    revived: pl.DataFrame
+    """Kept rows that the new ones made news, as they were kept, `is_correction` set anew."""
 
 
 def known_columns(contract: Contract) -> list[str]:
@@ -34,17 +45,24 @@ def known_columns(contract: Contract) -> list[str]:
 
 
 def judge_facts(
-    new: pl.DataFrame, earlier: pl.DataFrame, contract: Contract, *, sets_conflicts_aside: bool = False
+    new: pl.DataFrame,
+    earlier: pl.DataFrame,
+    contract: Contract,
+    *,
+    kept: pl.DataFrame | None = None,
+    sets_conflicts_aside: bool = False,
 ) -> JudgedFacts:
     """Sort new rows into facts, corrections, retractions and duplicates.
 
-    Rows of a key are laid in order of knowledge time, then arrival. A new row that says what the version before it says
-    (or, if there is none before, the first one after it) is a duplicate. Equal content that comes back later is news.
+    Rows of a key are laid in order of knowledge time, then arrival. A new row that says what the row above says is a
+    duplicate. Equal content that comes back later is news.
 
     Args:
         new: Sound rows of one file and bucket, with `row_nr`.
         earlier: `known_columns` of the rows accepted before that may share a key.
         contract: Gives key and content.
+        kept: Rows of `to_keep` of before, with all their columns, that may share a key and are known at the time of a
+            new row or later; the others play no part.
         sets_conflicts_aside: Of rows with one key, one knowledge time and different content the first stays, known
             ones first, however the log is cut into batches. Without it they refuse the whole, and only rows of one
             file can conflict: a later file corrects an earlier one. Single events that became known by their arrival
@@ -54,71 +72,85 @@ def judge_facts(
         FileFault: `key_conflict`: one key twice with different content and one knowledge time.
     """
     hashes = new.select(contract.fact_key).hash_rows()
-    earlier_hashes = (
-        earlier.select(contract.fact_key).hash_rows() if earlier.height else pl.Series([], dtype=pl.UInt64())
-    )
     # Most rows are alone with their key; only the others need the order of their versions. A hash that two keys share
     # costs a comparison, never a mistake.
     contested = hashes.is_duplicated() | new["is_retraction"]
-    if earlier.height:
-        contested = contested | hashes.is_in(earlier_hashes.implode())
+    told = [frame for frame in (earlier, kept) if frame is not None and frame.height]
+    for frame in told:
+        contested = contested | hashes.is_in(frame.select(contract.fact_key).hash_rows().implode())
     if not contested.any():
-        return JudgedFacts(new.with_columns(pl.lit(False).alias("is_correction")), new.clear(), new.clear(), 0)
+        accepted = new.with_columns(pl.lit(False).alias("is_correction"))
+        return JudgedFacts(accepted, new.clear(), new.clear(), 0, new.clear(), new.clear())
     places = contested.arg_true()
-    versions = _in_order(
-        new[places], places, earlier.filter(earlier_hashes.is_in(hashes.gather(places).implode())), contract
-    )
+    versions = _in_order(new, places, hashes, earlier, new.clear() if kept is None else kept, contract)
+    known_before = (~pl.col("is_retraction")).cum_max().over(contract.fact_key)
+    orphan = versions.select(~known_before).to_series()
+    orphans, versions = versions.filter(orphan).filter(_IS_NEW), versions.filter(~orphan)
     conflict = _conflicts(versions, contract, with_known=sets_conflicts_aside)
     if conflict.any() and not sets_conflicts_aside:
         _refuse_conflicts(versions.filter(conflict), contract)
-    against, versions = versions.filter(conflict), versions.filter(~conflict)
-    known_before = (~pl.col("is_retraction")).cum_max().over(contract.fact_key)
-    orphan = versions.select(~known_before).to_series()
-    verdicts = _verdicts(versions.filter(~orphan), contract)
+    against = versions.filter(conflict)
+    return _judged(new, kept, orphans, against, _verdicts(versions.filter(~conflict), contract))
+
+
+def _judged(
+    new: pl.DataFrame, kept: pl.DataFrame | None, orphans: pl.DataFrame, against: pl.DataFrame, verdicts: pl.DataFrame
+) -> JudgedFacts:
+    fresh, old = verdicts.filter(_IS_NEW), verdicts.filter(pl.col(_IS_KEPT) & pl.col("revived"))
     correction = pl.zeros(new.height, pl.Int8, eager=True).cast(pl.Boolean())
-    correction = correction.scatter(verdicts.filter("correction")[_PLACE], True)
-    drop = pl.concat([versions.filter(orphan)[_PLACE], against[_PLACE], verdicts.filter("duplicate")[_PLACE]])
+    correction = correction.scatter(fresh.filter("correction")[_PLACE], True)
+    drop = pl.concat([orphans[_PLACE], against[_PLACE], fresh.filter("repeats")[_PLACE]])
     keep = pl.repeat(True, new.height, dtype=pl.Boolean(), eager=True).scatter(drop, False)
+    revived = new.clear()
+    if kept is not None and old.height:
+        revived = kept[old[_PLACE]].with_columns(old["correction"].alias("is_correction"))
+    to_keep = pl.concat([orphans[_PLACE], fresh.filter(pl.col("repeats") & pl.col("has_own_time"))[_PLACE]])
     return JudgedFacts(
         accepted=new.with_columns(correction.alias("is_correction")).filter(keep),
-        unknown_retractions=new[versions.filter(orphan)[_PLACE].sort()],
+        unknown_retractions=new[orphans[_PLACE].sort()],
         conflicting=new[against[_PLACE].sort()],
-        n_duplicates=int(verdicts["duplicate"].sum()),
+        n_duplicates=int(fresh["repeats"].sum()),
+        to_keep=new[to_keep.sort()].with_columns(pl.lit(False).alias("is_correction")),
+        revived=revived,
     )
 
 
-def _in_order(new: pl.DataFrame, places: pl.Series, earlier: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """Old and new versions of the contested keys, by key, knowledge time and arrival."""
-    names = known_columns(contract)
-    old = earlier.select(names).with_columns(
-        pl.lit(False).alias(BY_ARRIVAL), pl.lit(False).alias(_IS_NEW), pl.lit(None, pl.Int64()).alias(_PLACE)
-    )
-    by_arrival = new[BY_ARRIVAL] if BY_ARRIVAL in new.columns else pl.lit(False)
-    fresh = new.with_columns(pl.lit(None, pl.Int64()).alias("journal_seq")).select(names)
+def _in_order(
+    new: pl.DataFrame,
+    places: pl.Series,
+    hashes: pl.Series,
+    earlier: pl.DataFrame,
+    kept: pl.DataFrame,
+    contract: Contract,
+) -> pl.DataFrame:
+    """Known, kept and new versions of the contested keys, by key, knowledge time and arrival."""
+    names, key = known_columns(contract), contract.fact_key
+    contested = hashes.gather(places).implode()
+
+    def told(rows: pl.DataFrame, *, is_kept: bool) -> pl.DataFrame:
+        if rows.is_empty():
+            rows = earlier.clear()
+        of_these = rows.select(key).hash_rows().is_in(contested) if rows.height else pl.Series([], dtype=pl.Boolean())
+        numbered = rows.select(names).with_columns(pl.int_range(pl.len(), dtype=pl.Int64()).alias(_PLACE))
+        flags = {BY_ARRIVAL: False, _IS_NEW: False, _IS_KEPT: is_kept}
+        return numbered.filter(of_these).with_columns(pl.lit(on).alias(flag) for flag, on in flags.items())
+
+    some = new[places]
+    by_arrival = some[BY_ARRIVAL] if BY_ARRIVAL in some.columns else pl.lit(False)
+    fresh = some.with_columns(pl.lit(None, pl.Int64()).alias("journal_seq")).select(names)
     fresh = fresh.with_columns(
-        by_arrival.alias(BY_ARRIVAL), pl.lit(True).alias(_IS_NEW), places.cast(pl.Int64()).alias(_PLACE)
+        places.cast(pl.Int64()).alias(_PLACE),
+        by_arrival.alias(BY_ARRIVAL),
+        pl.lit(True).alias(_IS_NEW),
+        pl.lit(False).alias(_IS_KEPT),
     )
-    order = [*contract.fact_key, "knowledge_time", "journal_seq", "row_nr"]
-    return pl.concat([old, fresh]).sort(order, nulls_last=True)
-
-
-def _same_key(contract: Contract) -> pl.Expr:
-    return pl.all_horizontal(pl.col(k).eq_missing(pl.col(k).shift(1)) for k in contract.fact_key) & (
-        pl.int_range(pl.len()) > 0
-    )
-
-
-def _same_content(contract: Contract) -> pl.Expr:
-    """Whether a row says what the row above says; of a retraction only that it is one counts."""
-    flag = pl.col("is_retraction")
-    content = [c for c in (*contract.content_columns, "is_cancellation") if c not in contract.fact_key]
-    equal = pl.all_horizontal(pl.col(c).eq_missing(pl.col(c).shift(1)) for c in content)
-    return (flag == flag.shift(1)).fill_null(False) & (flag | equal)
+    order = [*key, "knowledge_time", "journal_seq", "row_nr"]
+    return pl.concat([told(earlier, is_kept=False), told(kept, is_kept=True), fresh]).sort(order, nulls_last=True)
 
 
 def _conflicts(versions: pl.DataFrame, contract: Contract, *, with_known: bool) -> pl.Series:
     """New rows that contradict a row of their key and knowledge time: the last known one, else the first new one."""
-    content = [c for c in (*contract.content_columns, "is_cancellation") if c not in contract.fact_key]
+    content = [*contract.content_columns, "is_cancellation"]
     moment = [*contract.fact_key, "knowledge_time"]
     is_known = ~pl.col(_IS_NEW) & pl.lit(with_known)
 
@@ -147,17 +179,23 @@ def _refuse_conflicts(found: pl.DataFrame, contract: Contract) -> None:
 
 
 def _verdicts(versions: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """`__place`, `duplicate` and `correction` of the new rows among ordered versions that start with no retraction."""
+    """What ordered versions, which start with no retraction, are: each of the columns it adds is a flag.
+
+    `repeats` what is above; `has_own_time`, not that of the row above; `correction` of what is known; `revived`: a kept
+    row that repeats nothing any more. Not where its very moment has been told already, by itself or by another row:
+    arrival orders the rows of a moment, and it would come last.
+    """
     key = list(contract.fact_key)
-    runs = versions.with_columns(_same_key(contract).alias("same_key")).with_columns(
-        (pl.col("same_key") & _same_content(contract)).alias("repeats")
+    is_known = ~(pl.col(_IS_NEW) | pl.col(_IS_KEPT))
+    same_key = pl.all_horizontal(pl.col(k).eq_missing(pl.col(k).shift(1)) for k in key) & (pl.int_range(pl.len()) > 0)
+    judged = versions.with_columns(
+        same_key.alias("same_key"),
+        says_what_is_above(key, contract.content_columns).alias("repeats"),
+        is_known.alias("is_known"),
     )
-    runs = runs.with_columns((~pl.col("repeats")).cum_sum().alias("run"))
-    first_run = pl.col("run") == pl.col("run").first().over(key)
-    run_is_known = (~pl.col(_IS_NEW)).any().over("run")
-    key_is_known = (~pl.col(_IS_NEW)).any().over(key)
-    judged = runs.with_columns(
-        (pl.col("repeats") | (first_run & run_is_known)).alias("duplicate"),
-        (~pl.col("is_retraction") & (pl.col("same_key") | key_is_known)).alias("correction"),
+    is_told = (pl.col("is_known") | (pl.col(_IS_NEW) & ~pl.col("repeats"))).any().over([*key, "knowledge_time"])
+    return judged.with_columns(
+        has_own_time=(~pl.col("same_key") | (pl.col("knowledge_time") != pl.col("knowledge_time").shift(1))),
+        correction=~pl.col("is_retraction") & (pl.col("same_key") | pl.col("is_known").any().over(key)),
+        revived=pl.col(_IS_KEPT) & ~pl.col("repeats") & ~is_told,
     )
-    return judged.filter(_IS_NEW).select(_PLACE, "duplicate", "correction")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 FILE_ACCEPTED = "replenish.file.accepted"
 """`data` of such a record: `offered accepted dead duplicate corrections retractions cancellations` (counts), `reasons`
 (code to count), `parts` (list of `{path, bucket, rows, days}`; `path` relative to `RootLayout.accepted`, `days` a bit
-mask of the UTC days of the month that occur), `archive` (path relative to `RootLayout.archive`), `sha256`, `size_bytes`
-and `event_date_min event_date_max knowledge_time_min knowledge_time_max` (ISO text or null)."""
+mask of the UTC days of the month that occur; with `kept_until` its rows brought nothing new), `revived` (rows that
+earlier records kept and this one made news: they are in its parts too), `archive` (path relative to
+`RootLayout.archive`), `sha256`, `size_bytes` and `event_date_min event_date_max knowledge_time_min knowledge_time_max`
+(ISO text or null)."""
 FILE_DEAD = "replenish.file.dead"
 """The whole file was refused: as for an accepted file, with accepted = 0 and no parts, and `fault` in words."""
 EVENT_UPSERT = "replenish.event.upsert"
@@ -60,6 +62,11 @@ class JournalRecord:
     """Which writer wrote it: rises by one with every promotion of a standby."""
     chain: str | None = None
     """Hash over this record, its letters and the chain before it, in hex."""
+
+    def accepted_parts(self) -> list[dict[str, Any]]:
+        """The parts that the lake takes in; the others hold rows that brought nothing new."""
+        parts = cast(list[dict[str, Any]], self.data.get("parts", []))
+        return [part for part in parts if "kept_until" not in part]
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ class Shop:
             pl.read_parquet(self.layout.accepted / part.path).with_columns(pl.lit(part.seq).alias("journal_seq"))
             for record in self.journal.records(type=PART_BEARING)
             for part in parts_of(record)
+            if part.kept_until is None
         ]
         return pl.concat(
             [empty, *(frame.cast({"journal_seq": pl.Int64}).select(empty.columns) for frame in frames)]

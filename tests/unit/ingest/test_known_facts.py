@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ingest_shop import Shop, csv, feed_with, line
 
 from replenish.contracts.dataset import ColumnRule, KnowledgeRule
+from replenish.history.ledger import build_ledger
 
 
 def _versions(shop: Shop) -> list[tuple[str, int, bool, bool]]:
@@ -50,10 +51,13 @@ def test_going_back_to_earlier_content_is_a_correction_too(tmp_path: Path) -> No
     assert [row[1] for row in _versions(shop)] == [2, 3, 2]
 
 
-def test_a_late_copy_with_an_earlier_knowledge_time_is_a_duplicate_of_the_first_version(tmp_path: Path) -> None:
+def test_a_late_copy_with_an_earlier_knowledge_time_says_that_it_was_known_earlier(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.offer(csv([line(known="2025-01-12T00:00:00")]))
-    assert shop.offer(csv([line(known="2025-01-11T00:00:00")])).duplicate == 1
+    verdict = shop.offer(csv([line(known="2025-01-11T00:00:00")]))
+    assert (verdict.accepted, verdict.corrections) == (1, 1)
+    (posting,) = build_ledger(shop.accepted(), shop.contract).iter_rows(named=True)
+    assert str(posting["knowledge_time"]) == "2025-01-10 23:00:00+00:00"
 
 
 def test_a_retraction_takes_a_known_fact_back_once(tmp_path: Path) -> None:
