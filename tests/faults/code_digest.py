@@ -7,18 +7,20 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "platform" / "replenish"
-ROOMS = ("stores", "ingest", "history", "contracts")
-MODULES = ("errors.py", "bitemporal.py", "digests.py")
+ROOMS = ("stores", "ingest", "history", "contracts", "features")
+MODULES = ("errors.py", "bitemporal.py", "bitemporal_windows.py", "digests.py", "cli/stages.py")
+GOLD = PACKAGE.parents[1] / "dbt"
 
 
 @cache
 def code_digest() -> str:
-    """sha256 over names and bytes of the modules that take events in and keep them."""
+    """sha256 over names and bytes of what takes events in, keeps them and makes gold and features of them."""
     paths = [path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")]
     paths += [PACKAGE / name for name in MODULES]
+    paths += [path for folder in ("models", "macros") for path in (GOLD / folder).rglob("*.sql")]
     digest = hashlib.sha256()
     for path in sorted(paths):
-        name = path.relative_to(PACKAGE).as_posix().encode()
+        name = path.relative_to(PACKAGE.parents[1]).as_posix().encode()
         content = path.read_bytes()
         digest.update(b"%d:%s%d:" % (len(name), name, len(content)))
         digest.update(content)

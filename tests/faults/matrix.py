@@ -11,9 +11,15 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.trials import twin_of
 
 OTHER_ACTIONS = ("raise", "eio", "enospc", "delay")
-DISK_STEP_KB = 16
-DISK_KB = {"file": 224, "settle": 512, "lake": 512}
-"""By door, KB that its run needs at least: the sweep fills the disk so that as much or less is left."""
+DISK_KB = {"file": (224, 16), "settle": (512, 16), "lake": (512, 16), "rerun": (832, 16), "run": (3584, 64)}
+"""By door, KB that its run needs at least, and the step of the sweep that leaves as much or less on the disk.
+
+`run` is a whole first run, from files and events to gold and features, `rerun` a later one.
+"""
+
+
+WHOLE_RUNS = ("run", "rerun")
+"""Only for full disks: dbt is a process of its own, which a kill of the one that started it does not reach."""
 
 
 class Cell(NamedTuple):
@@ -47,7 +53,7 @@ def targets(tier: str) -> dict[Cell, int]:
     cells = kill_cells()
     wanted = dict.fromkeys(cells, sizes["per_cell"])
     rest = max(sizes["kills"] - sizes["per_cell"] * len(cells), len(SCENARIOS) * 2)
-    wanted |= _spread([Cell("instant", door, "any") for door in SCENARIOS], rest)
+    wanted |= _spread([Cell("instant", door, "any") for door in SCENARIOS if door not in WHOLE_RUNS], rest)
     doors = [door for door in CUT_DOORS if door in SCENARIOS]
     points = [Cell("cut", cell.door, cell.place) for cell in cells if cell.door in doors]
     share = sizes["cuts"] // 2
@@ -59,9 +65,9 @@ def targets(tier: str) -> dict[Cell, int]:
             wanted |= {Cell("error", cell.door, cell.place, action): 1 for action in OTHER_ACTIONS}
         else:
             wanted[Cell("error", cell.door, cell.place, action)] = 1
-    step = DISK_STEP_KB * sizes["disk_every"]
-    for door, most in DISK_KB.items():
-        wanted |= {Cell("full", door, str(left), "enospc"): 1 for left in range(0, most, step)}
+    for door, (most, step) in DISK_KB.items():
+        lefts = range(0, most, step * sizes["disk_every"])
+        wanted |= {Cell("full", door, str(left), "enospc"): 1 for left in lefts}
     wanted |= _spread([Cell("clock", door, "any") for door in doors], sizes["clock"])
     return {cell: n for cell, n in wanted.items() if n}
 

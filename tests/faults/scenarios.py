@@ -185,6 +185,16 @@ SCENARIOS: dict[str, Scenario] = {
             complete=("doctor", "rebuild", "files", "lake", "doctor"),
             has_sound_lake=False,
         ),
+        # A first run and a later one, up to gold and features: for disks that fill up on the way.
+        in_process(
+            "run", prepare=(), harm=("files", "events", "run", "seal"), complete=("files", "events", "run", "seal")
+        ),
+        in_process(
+            "rerun",
+            prepare=("files:0", "events:0", "run"),
+            harm=("files:1-2", "events:1-2", "run", "seal"),
+            complete=("files", "events", "run", "seal"),
+        ),
         in_process("file", prepare=("files:0",), harm=("files:1-2",), complete=("files", "lake")),
         in_process(
             "lake", prepare=("files:0-1",), harm=("lake", "files:2", "lake"), complete=("lake", "files", "lake")

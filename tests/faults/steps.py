@@ -132,6 +132,15 @@ def update_lake(phase: Phase, waves: range) -> None:
     phase.oracle.note("mark", what="lake")
 
 
+def run_stages(phase: Phase, waves: range) -> None:
+    """All stages from the drop folder to features, in one process: events, silver, gold by dbt, demand features."""
+    from replenish.cli.deployment import open_deployment
+    from replenish.cli.stages import run_to_features
+
+    run_to_features(open_deployment(phase.layout.root), now=phase.now())
+    phase.oracle.note("mark", what="features")
+
+
 def offer_events(phase: Phase, waves: range) -> None:
     """A source offers the events of a wave, some at a time, through the door that all push doors share."""
     from replenish.ingest.events.event_door import EventDoor
@@ -287,6 +296,7 @@ def change_source(phase: Phase, waves: range) -> None:
 STEPS: dict[str, Callable[[Phase, range], None]] = {
     "files": offer_files,
     "lake": update_lake,
+    "run": run_stages,
     "events": offer_events,
     "settle": settle_log,
     "serve": serve,

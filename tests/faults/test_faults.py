@@ -10,7 +10,7 @@ import pytest
 from replenish.stores.failpoints import FAILPOINTS
 from tests.faults.child_system import Arm, ChildSystem, random_instant, stopping
 from tests.faults.code_digest import code_digest
-from tests.faults.matrix import Cell, arm_of, kill_cells
+from tests.faults.matrix import WHOLE_RUNS, Cell, arm_of, kill_cells
 from tests.faults.mutants import MUTANTS
 from tests.faults.power_cut import can_mount
 from tests.faults.scenarios import SCENARIOS
@@ -46,7 +46,7 @@ def test_every_failpoint_has_a_scenario_at_each_of_its_doors():
     assert doors <= set(SCENARIOS), f"write a scenario for {doors - set(SCENARIOS)}"
 
 
-@pytest.mark.parametrize("door", [door for door in SCENARIOS if door not in FAR_DOORS])
+@pytest.mark.parametrize("door", [door for door in SCENARIOS if door not in (*FAR_DOORS, *WHOLE_RUNS)])
 def test_the_scenario_of_a_door_passes_all_its_failpoints(door: str):
     passes = twin_of(door, 0).passes
     missed = [point.name for point in FAILPOINTS.values() if door in point.doors and not passes.get(point.name)]
@@ -82,6 +82,11 @@ def test_a_power_cut_loses_nothing(door: str, place: str, tmp_path: Path):
 @pytest.mark.parametrize("kilobytes", [0, 48, 128])
 def test_a_full_disk_refuses_and_goes_on_once_there_is_room(kilobytes: int, tmp_path: Path):
     assert_sound(run_trial("full", "file", Arm(None, "enospc", kilobytes), 0, tmp_path / "trial"))
+
+
+@pytest.mark.skipif(not can_mount(), reason="no small disk can be mounted here")
+def test_a_whole_run_that_meets_a_full_disk_within_dbt_ends_as_one_that_did_not(tmp_path: Path):
+    assert_sound(run_trial("full", "rerun", Arm(None, "enospc", 640), 0, tmp_path / "trial"))
 
 
 @pytest.mark.skipif(not has_strace(), reason="strace is not there, or may not trace")

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
 from replenish.cli.deployment import CHECKOUT
 from replenish.drift.report import REPORTS_PORT
 from replenish.errors import ReplenishError
+from replenish.stores.full_disk import has_no_space, store_full, tells_of_full_disk
 from replenish.stores.layout import RootLayout
 
 FINISHED_STEP = re.compile(r" - (?P<step>[\w.\[\]]+) - STEP_SUCCESS")
@@ -49,6 +50,7 @@ def materialize(layout: RootLayout, *, select: str, origin: date | None, on_step
 
     Raises:
         RunFailed: The run failed; its last lines are in the message, all of it in the log file.
+        StoreFull: It failed for want of space; the same run goes on from what is done once there is room.
     """
     command = ["dagster", "asset", "materialize", "-m", "assets.definitions", "--select", select]
     if origin is not None:
@@ -57,7 +59,9 @@ def materialize(layout: RootLayout, *, select: str, origin: date | None, on_step
     log.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
     tail: list[str] = []
-    with log.open("w", encoding="utf-8") as sink:
+    is_full = False
+    # Unbuffered: what a full disk does not take of the log must not come up again when it is closed.
+    with log.open("wb", buffering=0) as sink:
         child = subprocess.Popen(
             command,
             cwd=CHECKOUT,
@@ -68,13 +72,17 @@ def materialize(layout: RootLayout, *, select: str, origin: date | None, on_step
             errors="replace",
         )
         for line in child.stdout or ():
-            sink.write(line)
+            with suppress(OSError):
+                sink.write(line.encode())
+            is_full = is_full or tells_of_full_disk(line)
             tail = [*tail[-KEPT_LINES:], line]
             if found := FINISHED_STEP.search(line):
                 on_step(found["step"])
             elif found := FAILED_STEP.search(line):
                 failures.append(f"{found['step']}: {found['why']}")
         code = child.wait()
+    if code and (is_full or has_no_space(layout.root)):
+        raise store_full("finish the run", layout.root, "; ".join(failures) or "".join(tail))
     if code:
         raise RunFailed("\n".join([f"the run failed; all of it is in {log}", *(failures or tail)]))
     return log

@@ -28,7 +28,9 @@ from replenish.cli import (
     standby,
     status,
 )
+from replenish.cli.deployment import default_root
 from replenish.errors import ReplenishError
+from replenish.stores.full_disk import refusing_when_full
 
 app = typer.Typer(
     name="replenish",
@@ -60,9 +62,10 @@ follow.group.command("kafka")(follow_kafka.follow_kafka)
 
 
 def main() -> None:
-    """Entry point: an expected error is one line and exit code 2, everything else a traceback."""
+    """Entry point: an expected error, or any of a full disk, is one line and exit code 2, all else a traceback."""
     try:
-        app()
+        with refusing_when_full("go on", default_root()):
+            app()
     except ReplenishError as error:
         # Ids stand in square brackets, which rich would take for markup and leave out.
         line = f"[bold red]{type(error).__name__}[/]: {escape(str(error))}"

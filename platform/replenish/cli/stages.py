@@ -22,6 +22,7 @@ from replenish.history.bronze import append_bronze
 from replenish.history.silver import SilverUpdate, update_silver
 from replenish.ingest.door import IngestReport, ingest_folder
 from replenish.ingest.settle import settle_events
+from replenish.stores.full_disk import has_no_space, store_full, tells_of_full_disk
 from replenish.stores.lake import DeltaLake
 
 
@@ -29,7 +30,8 @@ def build_gold_tables(lake: DeltaLake, scratch: Path, *, threads: int = 1) -> No
     """Run `dbt run` on this lake; dbt's own files go to `scratch`.
 
     Raises:
-        StoreError: dbt failed; its output is in the message.
+        StoreFull: There was no space, for dbt's own files or for a table; tables are as they were, or done.
+        StoreError: dbt failed otherwise; its output is in the message.
     """
     dbt = Path(sys.executable).parent / "dbt"
     folder = str(CHECKOUT / "dbt")
@@ -39,13 +41,24 @@ def build_gold_tables(lake: DeltaLake, scratch: Path, *, threads: int = 1) -> No
     environment = {**os.environ, LAKE_VARIABLE: str(lake.root), "REPLENISH_DBT_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise StoreError(f"dbt failed:\n{done.stdout[-4000:]}")
+        raise _dbt_fault(done.stdout + done.stderr, lake.root)
+
+
+def _dbt_fault(output: str, lake: Path) -> StoreError:
+    """What dbt's last words mean: on a full disk it may stop at any of its own files, in any library's words."""
+    if tells_of_full_disk(output) or has_no_space(lake):
+        lines = [line.strip() for line in output.splitlines() if tells_of_full_disk(line)]
+        return store_full("build gold", lake, lines[-1] if lines else "dbt gave no reason")
+    return StoreError(f"dbt failed:\n{output[-4000:]}")
 
 
 def run_to_silver(deployment: Deployment, *, now: datetime) -> tuple[IngestReport, dict[str, SilverUpdate]]:
     """Ingest the drop folder, settle single events, then bring bronze and silver of every stream up to date.
 
     The report lists files first, then settled batches of events.
+
+    Raises:
+        StoreFull: The disk is full; what was taken in before stays, and the next call goes on from there.
     """
     contracts, lake, layout = deployment.contracts, deployment.lake, deployment.layout
     journal = deployment.journal

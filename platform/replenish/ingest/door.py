@@ -27,6 +27,7 @@ from replenish.ingest.spool import RowSpool
 from replenish.ingest.verdict import FileVerdict, IngestReport, verdict_of
 from replenish.stores.archive import archive_file, archive_name
 from replenish.stores.failpoints import failpoint
+from replenish.stores.full_disk import refusing_when_full
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import FILE_ACCEPTED, FILE_DEAD, DeadLetter, JournalRecord
 from replenish.stores.layout import RootLayout
@@ -62,8 +63,10 @@ def ingest_folder(
 
     Raises:
         AlreadyRunning: Another process ingests into this root, and did not end within 30 s.
+        StoreFull: The disk is full; files before this one are taken, it and those behind it may be offered again.
     """
-    with hold(layout.locks / INGEST_LOCK, "ingest files", wait_seconds=LOCK_WAIT_SECONDS):
+    lock = hold(layout.locks / INGEST_LOCK, "ingest files", wait_seconds=LOCK_WAIT_SECONDS)
+    with refusing_when_full("take in files", layout.root), lock:
         return _ingest_files(folder, dataset, contracts, journal, layout, now, progress)
 
 

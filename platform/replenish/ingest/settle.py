@@ -24,6 +24,7 @@ from replenish.ingest.judged_rows import rules_digest
 from replenish.ingest.mapping import FeedMapping
 from replenish.ingest.verdict import FileVerdict, verdict_of
 from replenish.stores.failpoints import failpoint
+from replenish.stores.full_disk import refusing_when_full
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT, EVENTS_SETTLED, JournalRecord
 from replenish.stores.journal_reader import EventBody
@@ -70,8 +71,10 @@ def settle_events(
     Raises:
         AlreadyRunning: Another process ingests into this root, and did not end within 30 s.
         WriteConflict: Other writers added accepted rows five times in a row.
+        StoreFull: The disk is full; the events of this batch wait in the journal, those before it are settled.
     """
-    with hold(layout.locks / INGEST_LOCK, "settle events", wait_seconds=LOCK_WAIT_SECONDS):
+    lock = hold(layout.locks / INGEST_LOCK, "settle events", wait_seconds=LOCK_WAIT_SECONDS)
+    with refusing_when_full("settle events", layout.root), lock:
         settling = _Settling(dataset, contracts, versions or {}, journal, layout, now)
         batches = tuple(settling.run(max_events))
         return SettleReport(batches, tuple(sorted(settling.unknown_feeds)))

@@ -16,8 +16,9 @@ from replenish.errors import DamagedLog
 from replenish.stores.fence import FIRST_EPOCH
 from replenish.stores.journal_chain import GENESIS, LetterRow, LogRow, fault_of_row
 from replenish.stores.journal_entry import EVENT_TYPES, PART_BEARING, RUN_TYPES, ChainHead, DeadLetter, JournalRecord
+from replenish.stores.journal_faults import damaged
 from replenish.stores.journal_runs import COUNTS, LAST_LINK, LAST_PLACE, RunRow, chain_at, find_row, in_log_order
-from replenish.stores.journal_schema import NOT_EVENT, damaged, open_read_only
+from replenish.stores.journal_schema import NOT_EVENT, open_read_only
 
 T = TypeVar("T")
 PAGE_RECORDS = 500
@@ -296,5 +297,4 @@ def record_of(row: LogRow) -> JournalRecord:
 def letter_of(row: tuple[Any, ...]) -> DeadLetter:
     """A row of `dead_letters` as a letter."""
     *values, first, last, attempts = row
-    instants = (datetime.fromisoformat(first), datetime.fromisoformat(last))
-    return DeadLetter(*(*values, *instants, attempts))
+    return DeadLetter(*values, datetime.fromisoformat(first), datetime.fromisoformat(last), attempts)

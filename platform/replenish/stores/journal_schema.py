@@ -15,6 +15,7 @@ import apsw
 from replenish.errors import DamagedLog, JournalOverloaded, StoreError, StoreFull, WriterFailed
 from replenish.stores.durable import fsync_path
 from replenish.stores.journal_chain import GENESIS, LetterRow, LettersDigest, next_chain, shared_header
+from replenish.stores.journal_faults import damaged, raise_unopened
 from replenish.stores.journal_runs import LAST_PLACE
 
 MIN_SQLITE = (3, 51, 3)
@@ -98,6 +99,7 @@ def open_writer(path: Path) -> apsw.Connection:
 
     Raises:
         StoreError: SQLite is too old, or the file cannot be opened durably.
+        StoreFull: There is no space for SQLite's files beside it.
         DamagedLog: The file is no sound database, or it is gone while sealed segments of it are there.
     """
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
@@ -123,8 +125,8 @@ def open_writer(path: Path) -> apsw.Connection:
             # SQLite forces the names inside the root to disk, not the name of a new root.
             fsync_path(path.parent)
             fsync_path(path.parent.parent)
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise damaged(path, error) from error
+    except (apsw.Error, OSError) as error:
+        raise_unopened(path, error)
     return connection
 
 
@@ -140,6 +142,7 @@ def open_read_only(path: Path) -> apsw.Connection:
 
     Raises:
         StoreError: There is no journal.
+        StoreFull: There is no space for SQLite's files beside it.
         DamagedLog: The file is no sound database.
     """
     if not path.is_file():
@@ -148,8 +151,8 @@ def open_read_only(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         show_as_current(connection)
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise damaged(path, error) from error
+    except apsw.Error as error:
+        raise_unopened(path, error)
     return connection
 
 
@@ -162,11 +165,6 @@ def show_as_current(connection: apsw.Connection) -> None:
     connection.execute("select count(*) from sqlite_schema")
     if 0 < connection.pragma("user_version") < SCHEMA_VERSION:
         connection.execute(_AS_CURRENT)
-
-
-def damaged(path: Path, error: Exception) -> DamagedLog:
-    """The error for a file that SQLite cannot make sense of."""
-    return DamagedLog(f"the journal file is damaged ({error}); nothing was changed: run `replenish doctor`", path=path)
 
 
 def store_error(error: BaseException, connection: apsw.Connection, path: Path) -> BaseException:

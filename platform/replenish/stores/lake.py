@@ -23,6 +23,7 @@ from deltalake import DeltaTable
 from replenish.errors import StoreError, TableMissing, WriteConflict
 from replenish.stores.delta_values import Filter, filter_expr, partition_predicate, storable
 from replenish.stores.doctor.file_digests import record_commits
+from replenish.stores.full_disk import refusing_when_full
 from replenish.stores.kept_tables import KeptTables
 from replenish.stores.lake_commit import (
     AppTransaction,
@@ -202,8 +203,10 @@ class DeltaLake:
         Raises:
             AlreadyRunning: Another writer did not finish in time.
             Fenced: Another root was promoted.
+            StoreFull: There was no space for what the block did.
         """
-        with hold(self.lock_path(table), f"{purpose} {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS):
+        lock = hold(self.lock_path(table), f"{purpose} {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS)
+        with refusing_when_full(f"{purpose} {table}", self.path(table)), lock:
             refuse_fenced(self._deployment)
             yield self._newest(table) if self.has(table) else None
 

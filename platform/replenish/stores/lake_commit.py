@@ -7,7 +7,6 @@ attempt. What is found inside is made durable and reported as done; what is not 
 
 from __future__ import annotations
 
-import errno
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,9 +21,10 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake import write_deltalake as _write_delta
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from replenish.errors import StoreError, StoreFull, WriteConflict
+from replenish.errors import StoreError, WriteConflict
 from replenish.stores.durable import fsync_commit
 from replenish.stores.failpoints import failpoint
+from replenish.stores.full_disk import is_disk_full, store_full
 from replenish.stores.lake_log import actions_of, entry_path, has_log
 
 AppTransaction = tuple[str, int]
@@ -129,7 +129,7 @@ def decided(request: CommitRequest, before: DeltaTable | None, write: Callable[[
         if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
             raise
         if not _was_committed(request, first_new):
-            raise_as_store_error(fault, request.table)
+            raise_as_store_error(fault, request)
     return DeltaTable(str(request.folder))
 
 
@@ -144,7 +144,7 @@ def _was_committed(request: CommitRequest, first_new: int) -> bool:
     )
 
 
-def raise_as_store_error(fault: BaseException, table: str) -> None:
+def raise_as_store_error(fault: BaseException, request: CommitRequest) -> None:
     """Raise the error of our tree that says what happened; an error nobody foresaw is raised as it is.
 
     Raises:
@@ -152,23 +152,13 @@ def raise_as_store_error(fault: BaseException, table: str) -> None:
         WriteConflict: Another writer's commit took the version.
         StoreError: Any other error of the lake's library or the file system.
     """
-    if _is_full(fault):
-        raise StoreFull(
-            "the disk is full: the table is as it was; make room, then run again", table=table, cause=fault
-        ) from fault
+    if is_disk_full(fault):
+        raise store_full(f"write the table {request.table}, which is as it was", request.folder, fault) from fault
     if isinstance(fault, CommitFailedError):
-        raise WriteConflict("another writer moved the table on", table=table, cause=fault) from fault
+        raise WriteConflict("another writer moved the table on", table=request.table, cause=fault) from fault
     if isinstance(fault, DeltaError | OSError) or not isinstance(fault, Exception):
-        raise StoreError("the table could not be written", table=table, cause=fault) from fault
+        raise StoreError("the table could not be written", table=request.table, cause=fault) from fault
     raise fault
-
-
-def _is_full(fault: BaseException) -> bool:
-    number = fault.errno if isinstance(fault, OSError) else None
-    text = str(fault)
-    return number in (errno.ENOSPC, errno.EDQUOT) or any(
-        sign in text for sign in ("No space left on device", "StorageFull", "os error 28", "os error 122")
-    )
 
 
 def force_to_disk(request: CommitRequest, first: int, last: int, *, is_new: bool) -> None:

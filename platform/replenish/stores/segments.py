@@ -20,6 +20,7 @@ from replenish.digests import file_digest
 from replenish.errors import DamagedLog
 from replenish.stores.durable import fsync_path
 from replenish.stores.failpoints import failpoint
+from replenish.stores.full_disk import refusing_when_full
 from replenish.stores.journal_chain import LetterRow, LogRow, fault_of_row
 from replenish.stores.journal_entry import JournalRecord
 from replenish.stores.journal_reader import JournalReader, record_of
@@ -77,8 +78,10 @@ def seal(
     Raises:
         DamagedLog: The journal does not continue the last segment, or does not verify; nothing is sealed.
         AlreadyRunning: Another process seals.
+        StoreFull: The disk is full; segments before this one are sealed, the rest is in the journal.
     """
-    with hold(layout.locks / "seal.lock", "seal the log"):
+    lock = hold(layout.locks / "seal.lock", "seal the log")
+    with refusing_when_full("seal the log", layout.segments), lock:
         layout.segments.mkdir(parents=True, exist_ok=True)
         sealed = sealed_segments(layout.segments)
         _clear_drafts(layout.segments)
@@ -99,8 +102,10 @@ def reseal(journal: JournalReader, layout: RootLayout, first_seq: int, last_seq:
     Raises:
         DamagedLog: The journal no longer has every body of the range, or does not verify.
         AlreadyRunning: Another process seals.
+        StoreFull: The disk is full; nothing was sealed.
     """
-    with hold(layout.locks / "seal.lock", "seal a range again"):
+    lock = hold(layout.locks / "seal.lock", "seal a range again")
+    with refusing_when_full("seal a range again", layout.segments), lock:
         layout.segments.mkdir(parents=True, exist_ok=True)
         return _seal_range(journal, layout.segments, first_seq - 1, last_seq)
 
