@@ -135,13 +135,13 @@ def ingest_file(
         WriteConflict: Other writers added accepted rows five times in a row.
     """
     sha256 = file_digest(path)
+    own_id, taken = _filed_as(sha256, feed, journal)
     # A refused file is refused under these rules; with others it gets another chance.
-    dead_id = f"{sha256}:{json_digest([feed_rules(feed), contract.version])[:16]}"
-    known = journal.find(feed.feed_id, sha256) or journal.find(feed.feed_id, dead_id)
-    if known is not None:
+    dead_id, refused = _filed_as(f"{sha256}:{json_digest([feed_rules(feed), contract.version])[:16]}", feed, journal)
+    if known := taken or refused:
         return replace(verdict_of(known, is_known=True), file=path.name)
     raw = archive_file(path, sha256, layout.archive)
-    record = JournalRecord(feed.feed_id, sha256, FILE_ACCEPTED, path.name, now, f"{contract.stream}@{contract.version}")
+    record = JournalRecord(feed.feed_id, own_id, FILE_ACCEPTED, path.name, now, f"{contract.stream}@{contract.version}")
     record = replace(record, data={"archive": archive_name(sha256), "sha256": sha256, "size_bytes": raw.stat().st_size})
     scratch = layout.root / "scratch" / f"{sha256[:16]}-{feed.feed_id}"
     clear_folder(scratch)
@@ -154,6 +154,17 @@ def ingest_file(
         return _refuse(replace(record, id=dead_id, type=FILE_DEAD), intake, fault, journal)
     finally:
         clear_folder(scratch)
+
+
+def _filed_as(file_id: str, feed: Feed, journal: Journal) -> tuple[str, JournalRecord | None]:
+    """The id a file has in the log, and the record of it that is there already.
+
+    A source of single events may bear the feed's name, and its events any id: one that is a file's gets it no further
+    than to another id. There are as many turns as such events.
+    """
+    while (known := journal.find(feed.feed_id, file_id)) is not None and known.type not in (FILE_ACCEPTED, FILE_DEAD):
+        file_id += ":file"
+    return file_id, known
 
 
 def file_intake(scratch: Path) -> Intake:

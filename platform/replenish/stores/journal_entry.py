@@ -75,6 +75,7 @@ class DeadLetter:
 
     feed_id: str
     file: str
+    """Name of the file; of a single event, or a message that never became one, its id."""
     row_nr: int | None
     reason: str
     field: str | None

@@ -181,7 +181,7 @@ def conflict_of(entry: EventEntry, first_seq: int) -> EventEntry:
         raw = entry.letter.raw
     mark = hashlib.sha256(b"%b%b%b" % (entry.type.encode(), raw.encode(), f"{entry.dataschema}{ID_CONFLICT}".encode()))
     rule = f"one id stands for one event; this one was first journalled at seq {first_seq}"
-    letter = DeadLetter(entry.subject, entry.source, None, ID_CONFLICT, "id", rule, raw)
+    letter = DeadLetter(entry.subject, entry.id, None, ID_CONFLICT, "id", rule, raw)
     body = json.dumps({"conflicts_with": first_seq, "raw_sha256": hashlib.sha256(raw.encode()).hexdigest()})
     id_ = f"{entry.id}#{mark.hexdigest()[:16]}"
     return entry._replace(id=id_, type=EVENT_DEAD, body=body.encode(), letter=letter)

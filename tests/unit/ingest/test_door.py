@@ -17,7 +17,7 @@ from replenish.ingest import door
 from replenish.ingest.door import ingest_folder
 from replenish.stores.archive import archive_file
 from replenish.stores.journal import Journal
-from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
+from replenish.stores.journal_entry import EVENT_UPSERT, FILE_ACCEPTED, EventEntry, JournalRecord
 from replenish.stores.locks import hold
 
 
@@ -48,6 +48,20 @@ def test_a_file_that_goes_away_while_its_folder_is_read_does_not_stop_the_others
     )
     assert report.unsettled == ("sales-a.csv",)
     assert [v.file for v in report.files] == ["sales-b.csv"]
+
+
+@pytest.mark.parametrize("content", [csv([line("r")]), "nothing of the kind\n"], ids=["accepted", "dead"])
+def test_an_event_that_bears_a_files_digest_under_the_feeds_name_does_not_stand_for_the_file(
+    tmp_path: Path, content: str
+) -> None:
+    untouched = Shop(tmp_path / "untouched").offer(content)
+    shop = Shop(tmp_path / "shop")
+    ids = [record.id for record in Journal(tmp_path / "untouched" / "journal.sqlite").records()]
+    events = [EventEntry(FEED.feed_id, id_, EVENT_UPSERT, "events.sales", "sales@1.0.0", b"{}") for id_ in ids]
+    shop.journal.append_events(events, now=NOW)
+    first, again = shop.offer(content, "sales-a.csv"), shop.offer(content, "sales-a.csv")
+    assert (first.status, first.offered, first.reasons) == (untouched.status, untouched.offered, untouched.reasons)
+    assert (again.status, again.seq) == ("known", first.seq)
 
 
 def test_of_files_known_by_their_arrival_the_later_one_corrects_the_earlier(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_an_id_with_another_body_is_a_dead_letter(journal: Journal, body: bytes)
     assert offer(journal, event("x", body)) == [("conflict", 2)]
     kept = journal.dead_letters()[0]
     assert (kept.seq, kept.reason, kept.field, kept.feed_id) == (2, "id_conflict", "id", FEED)
+    assert kept.file == "x", "as of every refused event: its id"
     assert kept.raw == body.decode()
     assert journal.find("till", "x").data == {"a": 1}  # type: ignore[union-attr]
 
