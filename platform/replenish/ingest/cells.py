@@ -44,6 +44,13 @@ def text_of(column: pl.Series, null_values: tuple[str, ...], transforms: tuple[s
     return text
 
 
+def typed_text(column: pl.Series, transforms: tuple[str, ...]) -> pl.Series:
+    """A column of another type as text; NaN, which stands for nothing in columns of floats, and infinities are null."""
+    if column.dtype.is_float():
+        column = column.set(~column.is_finite().fill_null(True), None)
+    return text_of(column, (), transforms)
+
+
 def decimals_of(column: pl.Series, file_format: FileFormat) -> pl.Series:
     """Numbers as exact decimals, `Decimal(38, 6)`; NaN, infinities and text that is no number are null."""
     if column.dtype != pl.String():

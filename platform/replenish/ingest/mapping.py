@@ -12,7 +12,16 @@ from replenish.contracts.dataset import ColumnRule, Dataset, Feed, KnowledgeRule
 from replenish.contracts.model import Column, Contract
 from replenish.contracts.validate import UNCASTABLE_SUFFIX
 from replenish.errors import ContractError
-from replenish.ingest.cells import decimals_of, flags_of, floats_of, integers_of, products_of, rounded, text_of
+from replenish.ingest.cells import (
+    decimals_of,
+    flags_of,
+    floats_of,
+    integers_of,
+    products_of,
+    rounded,
+    text_of,
+    typed_text,
+)
 from replenish.ingest.content_ids import batch_texts, content_ids
 from replenish.ingest.instants import INSTANT, instants_of, knowledge_dates, local_dates
 from replenish.ingest.row_tests import columns_of, holds
@@ -86,7 +95,7 @@ class FeedMapping:
         cells = self._cells(rule, source)
         values = self._typed(column, rule, cells, source).alias(column.name)
         unreadable = values.is_null() & cells.is_not_null()
-        if column.logical_type == "string" or not unreadable.any():
+        if not unreadable.any():
             return [values]
         return [values, unreadable.alias(column.name + UNCASTABLE_SUFFIX)]
 
@@ -106,7 +115,7 @@ class FeedMapping:
     def _typed(self, column: Column, rule: ColumnRule, cells: pl.Series, source: pl.DataFrame) -> pl.Series:
         form, kind = self.feed.format, column.logical_type
         if kind == "string":
-            return text_of(cells, (), rule.transform) if cells.dtype != pl.String() else cells
+            return typed_text(cells, rule.transform) if cells.dtype != pl.String() else cells
         if kind == "boolean":
             return flags_of(cells)
         if kind in ("timestamp", "date"):

@@ -19,11 +19,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from replenish.contracts.dataset import FileFormat
 from replenish.errors import FileFault
 from replenish.ingest.json_lines import parse_json_lines
+from replenish.ingest.parquet_batches import MAX_COLUMNS, check_columns, parquet_frames
 from replenish.ingest.plain_columns import plain_columns
 from replenish.ingest.source import CheckedText, inflate_to_temporary, is_gzip, open_bytes
 
@@ -101,8 +101,7 @@ def _csv_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]:
     if not head:
         raise FileFault("empty_file", "the file has no bytes", file=path.name)
     names = _header(head, file_format)
-    if len(set(names)) != len(names):
-        raise FileFault("duplicate_column", "two columns of one name", file=path.name)
+    check_columns(names)
     # So that a file of a header alone has its columns checked, too.
     yield SourceChunk(pl.DataFrame(schema=dict.fromkeys(names, pl.String())), _numbers([]))
     if b"\n" in head or b"\r" in head:
@@ -111,7 +110,10 @@ def _csv_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]:
 
 def _header(head: bytes, file_format: FileFormat) -> list[str]:
     # Bytes of another encoding: said at once, since the parser's callback for odd rows could only swallow it.
-    codecs.getincrementaldecoder(file_format.encoding)().decode(head)
+    text = codecs.getincrementaldecoder(file_format.encoding)().decode(head)
+    if next(iter(text.splitlines()), "").count(file_format.separator) > 2 * MAX_COLUMNS:
+        # Before the parser makes room for them; there may be separators within quotes, too.
+        raise FileFault("unreadable", f"a header of far more than {MAX_COLUMNS} columns")
     if len(head) < HEADER_BYTES and not file_format.encoding.lower().startswith("utf-16"):
         # The parser takes a line without an end for no header at all.
         head += b"\n"
@@ -223,16 +225,12 @@ def _jsonl_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]
 
 def _parquet_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]:
     source = inflate_to_temporary(path) if is_gzip(path) else path.open("rb")
-    with source, pq.ParquetFile(source) as file:
+    with source:
         row_nr = 0
-        for batch in file.iter_batches(batch_size=CHUNK_ROWS):
-            # Parquet says that a column is text; whether its bytes are, nobody has looked yet.
-            batch.validate(full=True)
-            numbers = _numbers(np.arange(row_nr + 1, row_nr + batch.num_rows + 1))
-            yield SourceChunk(plain_columns(_frame_of(batch)), numbers)
-            row_nr += batch.num_rows
-        if row_nr == 0:
-            yield SourceChunk(plain_columns(_frame_of(file.schema_arrow.empty_table())), _numbers([]))
+        for frame in parquet_frames(source, CHUNK_ROWS):
+            numbers = _numbers(np.arange(row_nr + 1, row_nr + frame.height + 1))
+            yield SourceChunk(plain_columns(frame), numbers)
+            row_nr += frame.height
 
 
 def _parse_options(file_format: FileFormat, handler: InvalidRowHandler) -> pacsv.ParseOptions:

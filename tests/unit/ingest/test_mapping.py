@@ -13,7 +13,7 @@ from ingest_shop import FEED, NOW, SALES, feed_with
 from replenish.bitemporal import knowledge_date_expr
 from replenish.contracts.dataset import ColumnRule, Dataset, Exclusion, FileFormat, RowTest
 from replenish.errors import ContractError, FileFault
-from replenish.ingest.cells import decimals_of, flags_of, integers_of, products_of, rounded
+from replenish.ingest.cells import decimals_of, flags_of, integers_of, products_of, rounded, typed_text
 from replenish.ingest.content_ids import content_ids
 from replenish.ingest.instants import instants_of, knowledge_dates, local_dates
 from replenish.ingest.mapping import FeedMapping
@@ -248,3 +248,7 @@ def test_the_first_exclusion_that_applies_gives_the_reason() -> None:
 def test_a_pattern_the_engine_cannot_run_names_the_feed() -> None:
     with pytest.raises(ContractError, match=r"shop\.sales"):
         holds(RowTest("a", matches="(?=x)"), pl.DataFrame({"a": ["x"]}), FEED)
+
+
+def test_a_number_that_is_none_is_no_text_either() -> None:
+    assert typed_text(pl.Series([1.5, float("nan"), float("inf"), None]), ()).to_list() == ["1.5", None, None, None]
