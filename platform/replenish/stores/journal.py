@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import apsw
@@ -38,8 +40,11 @@ from replenish.stores.journal_identity import insert_record_row
 from replenish.stores.journal_reader import JournalReader, last_parts_seq, record_of
 from replenish.stores.journal_runs import LAST_LINK, find_row
 from replenish.stores.journal_schema import has_moved, open_writer, store_error
+from replenish.stores.journal_turns import wait_for_nobody, wait_for_others
 
 _STANDBY = "select value from meta where name = 'standby'"
+_as_receipt = partial(tuple.__new__, Receipt)
+"""A receipt of a pair, for thousands at once."""
 STATUS_BY_TYPE: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
 
 
@@ -52,6 +57,7 @@ class Journal(JournalReader):
     def __init__(self, path: Path, *, epoch_fence: Fence | None = None) -> None:
         super().__init__(path)
         self._writer = open_writer(path)
+        wait_for_others(self._writer)
         self._fence = fence_of(path.parent) if epoch_fence is None else epoch_fence
         self._failed: str | None = None
         self._expects_known = False
@@ -129,6 +135,15 @@ class Journal(JournalReader):
             failpoint("journal.rows_written")
         return receipts
 
+    @contextmanager
+    def not_waiting(self) -> Iterator[None]:
+        """Inside, a write that would have to wait for another process is refused at once: JournalOverloaded."""
+        wait_for_nobody(self._writer)
+        try:
+            yield
+        finally:
+            wait_for_others(self._writer)
+
     def set_meta(self, name: str, value: str) -> None:
         """Keep a setting in the journal; inside `transaction()` together with its records."""
         self._writer.execute("insert or replace into meta values (?, ?)", (name, value))
@@ -185,7 +200,7 @@ class Journal(JournalReader):
             first = tail.seq + len(receipts) + 1
             if isinstance(part, EventRun):
                 accepted: Outcome = "accepted"
-                receipts += [Receipt(accepted, seq) for seq in range(first, first + len(part))]
+                receipts += map(_as_receipt, zip(repeat(accepted), range(first, first + len(part)), strict=False))
             else:
                 receipts += [
                     Receipt("dead" if e.type == EVENT_DEAD else "accepted", seq) for seq, e in enumerate(part, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from concurrent.futures import Future, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from replenish.errors import DigestMismatch, Fenced, JournalOverloaded, StoreFull, WriterFailed
 from replenish.stores.fence import Fence
-from replenish.stores.group_commit import GroupCommit
+from replenish.stores.group_commit import SWIFT_SECONDS, GroupCommit
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_DEAD, EventEntry, Receipt
 from tests.unit.stores.log_entries_for_tests import NOW, dead_event, event
@@ -217,3 +218,87 @@ def test_the_chain_verifies_at_any_moment_while_others_write(tmp_path: Path) -> 
     group.close()
     assert counts == sorted(counts)
     assert journal.verify_chain() == 1_800
+
+
+def test_a_lone_submission_is_written_by_its_submitter(journal: HeldJournal) -> None:
+    journal.go.set()
+    group = GroupCommit(journal, lambda: NOW)
+    future = group.submit([event("a")], is_waking=False)
+    assert not future.done()
+    group.write_lone()
+    assert future.result(0) == [Receipt("accepted", 1)]
+    group.write_lone()
+    assert group.pending_events == 0
+    group.close()
+
+
+def test_where_others_wait_too_they_share_a_commit_of_the_thread(journal: HeldJournal) -> None:
+    group = GroupCommit(journal, lambda: NOW)
+    futures = [group.submit([event(name)], is_waking=False) for name in "ab"]
+    group.write_lone()
+    group.write_lone()
+    journal.go.set()
+    wait(futures, 30)
+    group.close()
+    assert journal.sizes == [2]
+
+
+def test_a_lone_submission_behind_another_process_is_left_to_the_thread(journal: HeldJournal) -> None:
+    journal.go.set()
+    group = GroupCommit(journal, lambda: NOW)
+    other = Journal(journal.path)
+    with other.transaction():
+        future = group.submit([event("a")], is_waking=False)
+        group.write_lone()
+        assert not future.done() and group.pending_events == 1
+    assert future.result(30) == [Receipt("accepted", 1)]
+    group.close()
+    other.close()
+
+
+def test_behind_a_slow_disk_nobody_writes_in_the_submitters_thread(journal: HeldJournal) -> None:
+    group = GroupCommit(journal, lambda: NOW)
+    slow = group.submit([event("a")])
+    assert journal.reached.wait(30)
+    time.sleep(2 * SWIFT_SECONDS)
+    journal.go.set()
+    slow.result(30)
+    journal.go.clear()
+    future = group.submit([event("b")], is_waking=False)
+    group.write_lone()
+    assert not future.done()
+    journal.go.set()
+    assert future.result(30) == [Receipt("accepted", 2)]
+    group.close()
+
+
+def test_what_is_handed_over_and_never_written_is_written_by_the_end(journal: HeldJournal) -> None:
+    journal.go.set()
+    group = GroupCommit(journal, lambda: NOW)
+    future = group.submit([event("a")], is_waking=False)
+    group.close()
+    assert future.result(0) == [Receipt("accepted", 1)]
+
+
+def test_two_processes_that_write_all_the_time_both_get_their_turns(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journals = [Journal(path), Journal(path)]
+    groups = [GroupCommit(each, lambda: NOW) for each in journals]
+    slowest: list[float] = []
+
+    def submit_on(nr: int) -> None:
+        for i in range(150):
+            started = time.monotonic()
+            groups[nr].submit([event(f"{nr}/{i}")]).result(30)
+            slowest.append(time.monotonic() - started)
+
+    threads = [threading.Thread(target=submit_on, args=(nr,)) for nr in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for group, each in zip(groups, journals, strict=True):
+        group.close()
+        assert each.verify_chain() == 300
+        each.close()
+    assert max(slowest) < 5

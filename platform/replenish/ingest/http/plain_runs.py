@@ -17,7 +17,6 @@ from operator import attrgetter, sub
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from replenish.contracts.event_struct import FIRST_TIME, LAST_TIME, MAX_CLOCK_SKEW, EventStruct, whole_pattern
@@ -27,7 +26,7 @@ from replenish.ingest.strict_json import INT64_MAX, INT64_MIN, MAX_TEXT_BYTES
 FEWEST_ROWS = 8
 """Below, making sure of a shape costs more than it saves."""
 _DATA = b'"data":'
-_LINE_END = ord("\n")
+_LINE_END = b"\n"
 _DECODE_ROW = msgspec.json.Decoder(dict[str, Any]).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
 _ANY_VALUE = Whole64 | float | str | bool | None | UnsetType
@@ -79,8 +78,11 @@ def first_envelope(row: bytes) -> Envelope | None:
 
 
 def line_ends(body: bytes) -> list[int]:
-    """The places of the line ends; several times as fast as counting or splitting."""
-    found: list[int] = np.flatnonzero(np.frombuffer(body, np.uint8) == _LINE_END).tolist()
+    """The places of the line ends; no slower than numpy, which lets go of Python's lock and has to wait for it."""
+    found: list[int] = []
+    find, place = body.find, -1
+    while (place := find(_LINE_END, place + 1)) >= 0:
+        found.append(place)
     return found
 
 

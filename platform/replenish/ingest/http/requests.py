@@ -78,6 +78,21 @@ class RequestDoor:
         await send_answer(send, answer)
         self.metrics.count_request(route, answer.status, time.perf_counter() - started)
 
+    def submit(self, piece: Sequence[EventEntry], *, is_whole: bool) -> asyncio.Future[list[Receipt]]:
+        """Hand rows to the journal; who else is ready by now shares the commit.
+
+        Args:
+            piece: Judged rows.
+            is_whole: They are the whole request: until they are written there is nothing else to do for it.
+
+        Raises:
+            JournalOverloaded: Too much waits already; nothing was taken.
+        """
+        receipts = asyncio.wrap_future(self.group.submit(piece, is_waking=not is_whole))
+        if is_whole:
+            asyncio.get_running_loop().call_soon(self.group.write_lone)
+        return receipts
+
     async def _guarded(self, request: _Request, receive: Receive) -> HttpAnswer:
         try:
             answer = await request.answer(receive)
@@ -192,14 +207,14 @@ class _Request:
             entries.append(piece)
             failpoint("http.judged")
             try:
-                submitted = asyncio.wrap_future(self._door.group.submit(piece))
+                submitted = self._door.submit(piece, is_whole=len(pieces) == 1)
             except JournalOverloaded:
                 # It may be this request's own piece that fills the queue: once that is through, try again.
                 if waiting is None:
                     raise
                 receipts += await waiting
                 waiting = None
-                submitted = asyncio.wrap_future(self._door.group.submit(piece))
+                submitted = self._door.submit(piece, is_whole=len(pieces) == 1)
             if waiting is not None:
                 receipts += await waiting
             waiting = submitted
