@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=5)
 PLANNED_TIMES = ("valid_from",)
 """Event times that say from when something holds: they may lie ahead, as planned prices do."""
 
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TYPES: dict[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _UNREADABLE = {
     "integer": ("not_a_number", "an integer"),
@@ -53,8 +55,13 @@ class EventStruct:
     present: tuple[str, ...]
     """Fields among them that must not lie ahead of the clock."""
 
-    def read(self, value: dict[str, Any], now: datetime) -> msgspec.Struct:
+    def read(self, value: dict[str, Any], now: datetime, body: bytes | None = None) -> msgspec.Struct:
         """The event's fields, typed; what the contract does not know is left aside.
+
+        Args:
+            value: The event.
+            now: Arrival.
+            body: The JSON that `value` was read from, where a number may have lost digits on the way.
 
         Raises:
             EventFault: The first rule that is broken, in the order of the contract's columns.
@@ -62,7 +69,7 @@ class EventStruct:
         try:
             event = msgspec.convert(value, self.struct)
         except msgspec.ValidationError:
-            event = self._read_slowly(value)
+            event = self._read_slowly(value, body)
         latest = now + MAX_CLOCK_SKEW
         for name in self.times:
             instant = getattr(event, name)
@@ -76,7 +83,7 @@ class EventStruct:
         if instant > latest and name in self.present:
             raise EventFault("clock_skew", f"{name} lies at most 5 minutes ahead", field=name)
 
-    def _read_slowly(self, value: dict[str, Any]) -> msgspec.Struct:
+    def _read_slowly(self, value: dict[str, Any], body: bytes | None) -> msgspec.Struct:
         """The same, a column at a time: says what is wrong, and takes `5.0` for the whole number it is."""
         mended = dict(value)
         for column in self.columns:
@@ -86,7 +93,7 @@ class EventStruct:
                 if column.is_required:
                     raise EventFault("missing_required", f"{column.name} is required", field=column.name)
                 continue
-            if column.logical_type == "integer" and isinstance(given, float) and given.is_integer():
+            if column.logical_type == "integer" and isinstance(given, float) and _is_whole(given, column.name, body):
                 mended[column.name] = int(given)
             _check_value(mended[column.name], column)
         known = mended.get(KNOWLEDGE_TIME)
@@ -119,6 +126,16 @@ def event_struct(contract: Contract, *, is_delete: bool = False) -> EventStruct:
         times=tuple(c.name for c in read if c.logical_type == "timestamp"),
         present=(KNOWLEDGE_TIME,) if may_lie_ahead else (KNOWLEDGE_TIME, contract.event_time),
     )
+
+
+def _is_whole(given: float, name: str, body: bytes | None) -> bool:
+    """Whether the number is whole as it was written, too: a float takes 4.9999999999999999999 for 5."""
+    if not given.is_integer() or body is None:
+        return given.is_integer()
+    try:
+        return Decimal(bytes(_raw_fields(body)[name]).decode()) == int(given)
+    except InvalidOperation:
+        return False
 
 
 def _optional(column: Column) -> Column:

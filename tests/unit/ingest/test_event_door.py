@@ -72,6 +72,23 @@ def test_sound_events_are_accepted(tmp_path: Path, change: dict[str, object]) ->
     assert (verdict.outcome, verdict.seq, verdict.reason) == ("accepted", 1, None)
 
 
+@pytest.mark.parametrize(
+    "text", ["4.99999999999999999999", "1e-400", "5.0000000000000000000001", "1000000000000.00001"]
+)
+def test_a_number_is_whole_as_it_is_written_not_as_a_float_keeps_it(tmp_path: Path, text: str) -> None:
+    body = json.dumps(fields(units=77)).replace("77", text).encode()
+    (verdict,) = EventShop(tmp_path).send(event("e1", body))
+    assert (verdict.outcome, verdict.reason, verdict.field) == ("dead", "not_a_number", "units")
+
+
+@pytest.mark.parametrize(("text", "units"), [("50e-1", 5), ("5.000", 5), ("0.5E1", 5), ("-0.0", 0)])
+def test_a_whole_number_may_be_written_with_a_point_or_an_exponent(tmp_path: Path, text: str, units: int) -> None:
+    shop = EventShop(tmp_path)
+    shop.send(event("e1", json.dumps(fields(units=77)).replace("77", text).encode()))
+    shop.settle()
+    assert shop.accepted()["units"].to_list() == [units]
+
+
 def test_each_event_of_a_request_has_its_own_verdict(tmp_path: Path) -> None:
     shop = EventShop(tmp_path)
     verdicts = shop.send(

@@ -123,9 +123,9 @@ class EventDoor:
                 if known.declared is not None:
                     waiting.setdefault(event.feed_id, []).append(len(entries))
                 elif event.op == "upsert":
-                    known.upsert.read(value, now)
+                    known.upsert.read(value, now, event.body)
                 else:
-                    known.delete.read(value, now)
+                    known.delete.read(value, now, event.body)
             except EventFault as fault:
                 entries.append(self._dead_event(event, fault))
                 continue

@@ -80,7 +80,7 @@ def _typed_columns(events: Sequence[SourceEvent], mapping: FeedMapping) -> Event
 
 def _read_exactly(event: SourceEvent, shape: EventStruct) -> msgspec.Struct:
     # It was accepted by a clock that has gone on since.
-    return shape.read(strict_object(event.body), LAST_TIME)
+    return shape.read(strict_object(event.body), LAST_TIME, event.body)
 
 
 def _typed_column(name: str, read: list[Any], contract: Contract) -> pl.Series:
