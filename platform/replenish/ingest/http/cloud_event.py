@@ -83,6 +83,12 @@ def check_attributes(fields: Mapping[str, msgspec.Raw]) -> None:
             raise envelope_fault(name[:64], "is no attribute: lower-case letters and digits, with a simple value")
 
 
+ROW_SHAPE = (
+    ': a row is {"id": "till-7/1", "data": {...the fields...}}, or the fields with an "id" of the sender\'s among them'
+)
+"""What a sender has to know who sent a row without an id."""
+
+
 def check_name(field: str, value: str | None) -> None:
     """Refuse an id or a source that is missing, too long or holds what cannot be printed.
 
@@ -90,7 +96,7 @@ def check_name(field: str, value: str | None) -> None:
         EventFault: `bad_envelope`.
     """
     if not value:
-        raise envelope_fault(field, "is missing")
+        raise envelope_fault(field, f"is missing{ROW_SHAPE if field == 'id' else ''}")
     if len(value) > LONGEST_ID or not value.isprintable():
         raise envelope_fault(field, f"must be at most {LONGEST_ID} printable characters")
 

@@ -34,6 +34,15 @@ def test_a_structured_event_is_accepted_and_its_body_kept_as_sent(shop: Shop) ->
     assert record.data == fields()
 
 
+@pytest.mark.parametrize("row", [fields(), {"data": fields()}], ids=["plain", "wrapped"])
+def test_a_row_without_an_id_is_told_what_a_row_looks_like(shop: Shop, row: dict[str, object]) -> None:
+    answer = shop.post("/events/sales", row)
+    assert answer.status_code == 422
+    told = answer.json()["verdicts"][0]
+    assert told["field"] == "id"
+    assert 'is missing: a row is {"id": "till-7/1", "data": {' in told["rule"]
+
+
 def test_a_binary_event_is_the_same_event_as_a_structured_one(shop: Shop) -> None:
     shop.post("/events", cloud_event(), STRUCTURED)
     headers = {f"ce_{name}": str(value) for name, value in cloud_event().items() if name != "data"}
