@@ -151,10 +151,13 @@ class ChildSystem:
         return own
 
     def last_words(self) -> str:
-        """The end of what the last process wrote."""
+        """The end of what the last process wrote, in one line."""
+        return " | ".join(self.words().strip().splitlines()[-3:])[-600:]
+
+    def words(self) -> str:
+        """All that the last process wrote; threads of a library may have the last word."""
         log = self._log()
-        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-        return " | ".join(lines[-3:])[-600:]
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def _log(self) -> Path:
         return self.folder / f"phase-{self.n_phases}.log"

@@ -217,14 +217,14 @@ def _disk_filled(system: ChildSystem, arm: Arm, twin: Twin, scenario: Scenario, 
     _drop_elsewhere(system)
     ballast = fill(system.root_folder, arm.nth * 1024)
     code = scenario.harm(system, Arm(None, "enospc"), None)
-    words = system.last_words()
+    words = system.words()
     if code:
         Oracle(system.firing_log).note("fired", left_kb=arm.nth, code=code)
     # The checker opens the journal, which on a full disk cannot be: space first, then look.
     ballast.unlink()
     breaches = breaches_now(system, scenario)
-    if code and "StoreFull" not in words:
-        breaches.append(f"the full disk was not named as such: {words}")
+    if code and "replenish.errors.StoreFull: " not in words:
+        breaches.append(f"the full disk was not named as such: {words[-600:]}")
     scenario.complete(system)
     return breaches
 
