@@ -120,7 +120,7 @@ def _opened(root: Path | None) -> Iterator[tuple[Deployment, Journal]]:
         journal.close()
 
 
-def _alone(deployment: Deployment, purpose: str) -> AbstractContextManager[None]:
+def _alone(deployment: Deployment, purpose: str) -> AbstractContextManager[int]:
     """Letters are chosen under the lock: what another one redrives or discards meanwhile is not open any more."""
     return hold(deployment.layout.locks / INGEST_LOCK, purpose, wait_seconds=LOCK_WAIT_SECONDS)
 

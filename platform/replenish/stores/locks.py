@@ -16,8 +16,10 @@ POLL_SECONDS = 0.05
 
 
 @contextmanager
-def hold(path: Path, purpose: str, *, wait_seconds: float = 0) -> Iterator[None]:
+def hold(path: Path, purpose: str, *, wait_seconds: float = 0) -> Iterator[int]:
     """Hold the lock at `path` inside the block; the file stays and says who holds it, and for what.
+
+    Gives the lock's descriptor: a child that inherits it holds the lock too, until it ends.
 
     Args:
         path: Lock file, made where there is none. Never deleted: a deleted lock file can be locked twice.
@@ -36,7 +38,7 @@ def hold(path: Path, purpose: str, *, wait_seconds: float = 0) -> Iterator[None]
         # On a full disk the lock holds all the same; only its words are missing.
         with suppress(OSError):
             os.pwrite(descriptor, content, 0)
-        yield
+        yield descriptor
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
@@ -35,6 +36,8 @@ class HttpDoorOptions:
     sources: tuple[HttpSource, ...] = ()
     limits: HttpLimits = field(default_factory=HttpLimits)
     on_writer_failed: Callable[[], None] = _nothing
+    metrics_folder: Path | None = None
+    """Where the counters of all processes of the door are, if there are several."""
 
 
 class _Events:
@@ -75,9 +78,8 @@ def build_app(
     clock: Callable[[], datetime],
 ) -> Starlette:
     """The application over an open door; it closes nothing, its owner does."""
-    metrics = DoorMetrics()
-    room = InFlightBytes(options.limits.in_flight_bytes)
-    metrics.watch("replenish_http_held_bytes", "Bytes of bodies being read or judged.", lambda: room.held)
+    metrics = DoorMetrics(options.metrics_folder)
+    room = InFlightBytes(options.limits.in_flight_bytes, metrics.show_held_bytes)
     requests = RequestDoor(
         door, group, Credentials(options.sources, clock), options.limits, room, metrics, clock, options.on_writer_failed
     )

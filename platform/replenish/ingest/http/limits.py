@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from replenish.errors import RequestRefused
@@ -36,6 +36,11 @@ class HttpLimits:
     """Bodies of all requests that are being read or judged; beyond, a request waits its turn outside (429)."""
     connections: int = 512
 
+    def shared_by(self, n_processes: int) -> HttpLimits:
+        """Each one's share where several processes serve one door; a request of the greatest size still has room."""
+        room = max(self.in_flight_bytes // n_processes, self.inflated_bytes + self.body_bytes)
+        return replace(self, connections=-(-self.connections // n_processes), in_flight_bytes=room)
+
 
 class ClientGone(Exception):
     """The sender left before its request was whole: nothing of it is used, nobody waits for an answer."""
@@ -44,8 +49,9 @@ class ClientGone(Exception):
 class InFlightBytes:
     """How many bytes of bodies are held at this moment, over all requests of the process."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_change: Callable[[int], None] = lambda _: None) -> None:
         self._limit = limit
+        self._on_change = on_change
         self.held = 0
 
     def take(self, size: int) -> None:
@@ -57,10 +63,12 @@ class InFlightBytes:
         if self.held + size > self._limit:
             raise RequestRefused(429, "overloaded", "too many bytes are being read at this moment; send again later")
         self.held += size
+        self._on_change(self.held)
 
     def give_back(self, size: int) -> None:
         """Count them as gone."""
         self.held -= size
+        self._on_change(self.held)
 
 
 async def read_raw_body(receive: Receive, declared: int | None, limits: HttpLimits, room: InFlightBytes) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from replenish.stores.event_run import EventRun
@@ -17,10 +19,16 @@ ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 
 
 class DoorMetrics:
-    """The counters of one process, in a registry of their own."""
+    """The counters of one process, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        shared_folder: Where all processes of the door keep their counters, if there are several: each then shows the
+            sum over all of them, those included that are gone.
+    """
+
+    def __init__(self, shared_folder: Path | None = None) -> None:
         self.registry = CollectorRegistry()
+        self._shared_folder = shared_folder
         self._requests = Counter(
             "replenish_http_requests",
             "Requests answered, by route and status.",
@@ -39,6 +47,12 @@ class DoorMetrics:
         self._gone = Counter(
             "replenish_http_clients_gone", "Senders that left before their request was whole.", registry=self.registry
         )
+        self._held = Gauge(
+            "replenish_http_held_bytes",
+            "Bytes of bodies being read or judged.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._seconds = Histogram(
             "replenish_http_ack_seconds",
             "From the headers to a durable answer.",
@@ -47,9 +61,9 @@ class DoorMetrics:
             registry=self.registry,
         )
 
-    def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is asked for."""
-        Gauge(name, what, registry=self.registry).set_function(value)
+    def show_held_bytes(self, held: int) -> None:
+        """How many bytes of bodies are held now."""
+        self._held.set(held)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """One answered request."""
@@ -77,4 +91,8 @@ class DoorMetrics:
 
     def exposition(self) -> bytes:
         """The counters as OpenMetrics text."""
-        return generate_latest(self.registry)
+        if self._shared_folder is None:
+            return generate_latest(self.registry)
+        everybodys = CollectorRegistry()
+        MultiProcessCollector(everybodys, str(self._shared_folder))
+        return generate_latest(everybodys)

@@ -151,8 +151,20 @@ def check_bind(host: str, sources: tuple[HttpSource, ...], *, has_tls: bool) -> 
         )
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one.
+def listening_sockets(host: str, port: int, n: int) -> list[socket.socket]:
+    """As many sockets for one address, over which the kernel spreads connections; port 0 takes a free one.
+
+    Raises:
+        ContractError: The address is taken or is none of this machine's.
+    """
+    # Sockets that share an address share it with anybody's: a first one that does not finds out whether it is free.
+    with listening_socket(host, port) as alone:
+        port = alone.getsockname()[1]
+    return [listening_socket(host, port, is_shared=True) for _ in range(n)]
+
+
+def listening_socket(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Shared: others of this kind and user may have the same address.
 
     Raises:
         ContractError: The address is taken or is none of this machine's.
@@ -160,6 +172,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

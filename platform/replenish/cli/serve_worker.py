@@ -1,0 +1,39 @@
+"""One worker of `replenish serve --workers`: started by its supervisor only, with what it inherits from it.
+
+Arguments: descriptors of a listening socket and of a pipe that ends with the supervisor, and the number of workers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from replenish.cli.deployment import default_root, open_deployment
+from replenish.cli.door_process import run_door
+from replenish.cli.serve_workers import METRICS_VARIABLE, READY
+from replenish.ingest.http.limits import HttpLimits
+from replenish.ingest.http.server import DoorServer
+
+
+def serve_as_worker(listener: int, life: int, n_workers: int) -> int:
+    """Serve on an inherited socket until told to stop, or until the supervisor is gone; the exit code."""
+
+    def ready(server: DoorServer) -> None:
+        threading.Thread(target=_stop_with_supervisor, args=(life, server), daemon=True).start()
+        print(READY, flush=True)
+
+    limits = HttpLimits().shared_by(n_workers)
+    folder = Path(os.environ[METRICS_VARIABLE])
+    return run_door(open_deployment(default_root()), socket.socket(fileno=listener), limits, ready, folder)
+
+
+def _stop_with_supervisor(life: int, server: DoorServer) -> None:
+    os.read(life, 1)
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    sys.exit(serve_as_worker(*map(int, sys.argv[1:4])))
