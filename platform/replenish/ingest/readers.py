@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -34,6 +35,8 @@ HEADER_BYTES = 1 << 20
 MAX_BROKEN_ROWS = 1_000_000
 """Rows with a wrong number of fields before the separator is taken to be wrong, and memory kept bounded."""
 LINE = "line"
+_LINE_END = re.compile(r"\r\n?|\n")
+"""Of the parser; a text may hold other characters that Python takes for the end of a line."""
 InvalidRowHandler = Callable[[pacsv.InvalidRow], Literal["skip", "error"]]
 
 
@@ -111,7 +114,7 @@ def _csv_chunks(path: Path, file_format: FileFormat) -> Generator[SourceChunk]:
 def _header(head: bytes, file_format: FileFormat) -> list[str]:
     # Bytes of another encoding: said at once, since the parser's callback for odd rows could only swallow it.
     text = codecs.getincrementaldecoder(file_format.encoding)().decode(head)
-    if next(iter(text.splitlines()), "").count(file_format.separator) > 2 * MAX_COLUMNS:
+    if _LINE_END.split(text, 1)[0].count(file_format.separator) > 2 * MAX_COLUMNS:
         # Before the parser makes room for them; there may be separators within quotes, too.
         raise FileFault("unreadable", f"a header of far more than {MAX_COLUMNS} columns")
     if len(head) < HEADER_BYTES and not file_format.encoding.lower().startswith("utf-16"):
@@ -192,14 +195,14 @@ def _refuse_swallowed(last_row: tuple[str, ...], file_format: FileFormat) -> Non
         FileFault: `unclosed_quote`.
     """
     if file_format.quote and len(last_row) > 1:
-        behind = last_row[-1].splitlines()[1:]
+        behind = _LINE_END.split(last_row[-1])[1:]
         if any(line.count(file_format.separator) == len(last_row) - 1 for line in behind):
             raise FileFault("unclosed_quote", f"the last field swallows the {len(behind)} rows behind it")
 
 
 def _field_count(row: pacsv.InvalidRow, first_row: int, quote: str) -> BrokenRow:
     # Rows behind a quote that is never closed are swallowed by its field: nobody could count them as offered.
-    if quote and row.text.count(quote) % 2 and len(row.text.strip().splitlines()) > 1:
+    if quote and row.text.count(quote) % 2 and _LINE_END.search(row.text.strip()):
         nr = (row.number or 0) - first_row + 1
         raise FileFault("unclosed_quote", f"the quote opened in row {nr} swallows the rows behind it", row=nr)
     rule = f"{row.expected_columns} fields, has {row.actual_columns}"

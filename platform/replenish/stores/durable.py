@@ -56,5 +56,6 @@ def _fsync_all(paths: list[Path]) -> None:
 
 
 def _added_paths(entry: Path) -> list[str]:
-    actions = (json.loads(line) for line in entry.read_text().splitlines() if line)
+    # By line feeds alone: a text may hold characters that Python, too, takes for the end of a line.
+    actions = (json.loads(line) for line in entry.read_bytes().split(b"\n") if line)
     return [action["add"]["path"] for action in actions if "add" in action]

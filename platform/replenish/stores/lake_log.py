@@ -50,7 +50,7 @@ def has_log(folder: Path) -> bool:
 
 def actions_of(entry: Path) -> Iterator[dict[str, Any]]:
     """The actions of a log entry, each a dictionary of one key (`add`, `txn`, `commitInfo` ...)."""
-    return (json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines() if line)
+    return (json.loads(line) for line in entry.read_bytes().split(b"\n") if line)
 
 
 def versioned_files(folder: Path) -> list[tuple[int, Path]]:

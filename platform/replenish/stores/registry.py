@@ -130,7 +130,7 @@ class ModelRegistry:
         path = self.root / "promotions.jsonl"
         if not path.exists():
             return ()
-        return tuple(Promotion(**json.loads(line)) for line in path.read_text().splitlines() if line)
+        return tuple(Promotion(**json.loads(line)) for line in path.read_bytes().split(b"\n") if line)
 
     def usable_model(self, as_of: str | None = None) -> tuple[StoredModel | None, Mode]:
         """The first model that verifies, champion before previous; (None, "naive") when neither does.

@@ -37,6 +37,16 @@ def test_what_is_appended_is_read_back_with_the_same_types(lake):
     assert lake.schema("silver/sales") == dict(ROWS.schema)
 
 
+@pytest.mark.parametrize("text", ["A\u20281", "A\u20291", "A\u00851", "A\n1", "A\r1", "\ufeffA1"])
+def test_a_text_with_a_line_end_of_some_script_does_not_break_the_log_of_the_table(lake, text):
+    rows = ROWS.with_columns(pl.lit(text).alias("note"))
+    lake.append("silver/sales", rows, partition_by=["note"], app=("silver", 1))
+    lake.append("silver/sales", rows, app=("silver", 2))
+    lake.append("bronze/sales", rows, app=("bronze", 1))
+    assert lake.app_version("silver/sales", "silver") == 2
+    assert set(lake.read("silver/sales")["note"]) == set(lake.read("bronze/sales")["note"]) == {text}
+
+
 def test_an_empty_table_has_its_schema(lake):
     commit = lake.append("silver/sales", ROWS.clear(), partition_by=["event_month"], app=("silver", 0))
     assert commit == TableCommit("silver/sales", 0, 0)
