@@ -1,5 +1,6 @@
 """Watching the stores: the doctor's hourly visit, and a sensor that raises the alarms of disk, dead letters and lag."""
 
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -7,8 +8,9 @@ import dagster as dg
 from assets.schedules import WRITES_LAKE
 from replenish.cli.deployment import open_deployment
 from replenish.cli.doctor import examine_deployment
-from replenish.cli.storage_facts import storage_alarms
+from replenish.cli.storage_facts import storage_alarms, write_letter_gauge
 from replenish.control.alarms import read_alarm_policy
+from replenish.errors import ReplenishError
 from resources.alert_box import AlertBoxResource
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource
@@ -60,15 +62,19 @@ def build_storage_alarms() -> Any:
         name="storage_alarms",
         minimum_interval_seconds=LOOK_EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Dead letters growing, slot lag, disk full, damage found, standby behind.",
+        description="Dead letters growing, slot lag, Kafka lag, disk full, damage found, standby behind.",
     )
     def storage_alarms_sensor(
         deployment: DeploymentResource, alert_box: AlertBoxResource, clock: ClockResource
     ) -> dg.SkipReason:
         if not deployment.layout.dataset_file.exists():
             return dg.SkipReason("no data set under this root yet")
-        alarms = storage_alarms(open_deployment(deployment.layout.root), read_alarm_policy(), clock.now())
+        opened = open_deployment(deployment.layout.root)
+        alarms = storage_alarms(opened, read_alarm_policy(), clock.now())
         sent = sum(alert_box.send(alarm) for alarm in alarms)
+        with suppress(OSError, ReplenishError):
+            # A full disk or a damaged journal has its alarm by now.
+            write_letter_gauge(opened)
         return dg.SkipReason(f"{len(alarms)} alarms, {sent} new")
 
     return storage_alarms_sensor

@@ -79,7 +79,8 @@ def _print_letters(deployment: Deployment, console: Console, most: int) -> None:
         return
     console.print(letter_counts_table("Open dead letters", counts))
     if most:
-        console.print(letter_table("Newest open dead letters", deployment.journal.dead_letters(status="open")[-most:]))
+        newest = deployment.journal.newest_letters(most, status="open")
+        console.print(letter_table("Newest open dead letters", newest))
         console.print("One of them whole: `replenish dead-letters show NR`. What to do: docs/runbooks/dead_letters.md")
 
 

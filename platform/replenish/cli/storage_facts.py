@@ -1,4 +1,4 @@
-"""What the alarms of the stores are judged by: disk, dead letters, slots, standbys, the doctor's last report."""
+"""What the alarms of the stores are judged by: disk, letters, slots, topics, standbys, the doctor's last report."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from typing import Any, cast
 from replenish.cli.deployment import Deployment
 from replenish.cli.doctor_visit import last_report
 from replenish.contracts.doors import read_doors
-from replenish.control.alarms import AlarmPolicy, LaggingSlot, LaggingStandby, StorageFacts, judge_storage
+from replenish.control.alarms import (
+    AlarmPolicy,
+    LaggingSlot,
+    LaggingStandby,
+    LaggingTopics,
+    StorageFacts,
+    judge_storage,
+)
 from replenish.control.alerts import Alert
 from replenish.errors import ReplenishError
+from replenish.ingest.letter_metrics import write_open_letters
+from replenish.stores.journal_reader import JournalReader
 from replenish.stores.layout import RootLayout
 from replenish.stores.standby import read_standby
 
@@ -36,6 +45,7 @@ def gather_facts(deployment: Deployment, policy: AlarmPolicy, now: datetime) -> 
         free_bytes=shutil.disk_usage(layout.root).free if layout.root.is_dir() else None,
         new_letters=_new_letters(deployment, policy, now),
         slots=tuple(_slots(deployment)),
+        topics=tuple(_topics(deployment)),
         standbys=tuple(_standbys(layout, now)),
         damage=tuple(f"{found['subject']}: {found['kind']} ({found['detail']})" for found in findings),
         needs_person=int(report.get("needs_person", 0)),
@@ -70,6 +80,30 @@ def _slots(deployment: Deployment) -> Iterator[LaggingSlot]:
         except ReplenishError:
             continue
         yield LaggingSlot(settings.name, max(lag.lag_bytes, lag.kept_bytes))
+
+
+def _topics(deployment: Deployment) -> Iterator[LaggingTopics]:
+    """Kafka doors; one whose brokers do not answer, or whose secrets are not in the environment, is left out."""
+    if not deployment.layout.doors_file.is_file():
+        return
+    for settings in read_doors(deployment.layout.doors_file).kafka:
+        # Imported here: only a deployment that follows topics needs their client.
+        from replenish.ingest.kafka.follower import consumer_settings
+        from replenish.ingest.kafka.topic_lag import topic_lag
+
+        try:
+            lag = topic_lag(settings, consumer_settings(settings, os.environ))
+        except ReplenishError:
+            continue
+        yield LaggingTopics(settings.name, sum(lag.values()))
+
+
+def write_letter_gauge(deployment: Deployment) -> None:
+    """Open dead letters by feed and reason into `<root>/metrics`, where a node exporter finds them."""
+    if deployment.layout.journal.is_file():
+        reader = JournalReader(deployment.layout.journal)
+        write_open_letters(reader.count_dead_letters("open"), deployment.layout.metrics / "dead-letters.prom")
+        reader.close()
 
 
 def standby_roots() -> list[Path]:

@@ -22,6 +22,7 @@ ALARMS_FILE = Path(__file__).resolve().parents[2] / "policies" / "alarms.yaml"
 ALARM_LIMITS: dict[str, tuple[str, ...]] = {
     "dead_letters": ("window_hours", "max_new_per_feed"),
     "slot_lag": ("warn_bytes", "critical_bytes"),
+    "kafka_lag": ("warn_messages", "critical_messages"),
     "disk": ("warn_free_bytes", "critical_free_bytes"),
     "damage": (),
     "standby": ("warn_behind_seconds", "critical_behind_seconds"),
@@ -35,6 +36,14 @@ class LaggingSlot:
 
     name: str
     lag_bytes: int
+
+
+@dataclass(frozen=True)
+class LaggingTopics:
+    """The topics of a Kafka door: messages that the brokers keep and we have not acknowledged, in all partitions."""
+
+    name: str
+    lag_messages: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class StorageFacts:
     new_letters: Mapping[str, int] = field(default_factory=dict)
     """Open dead letters by feed, first seen within the policy's window."""
     slots: tuple[LaggingSlot, ...] = ()
+    topics: tuple[LaggingTopics, ...] = ()
     standbys: tuple[LaggingStandby, ...] = ()
     damage: tuple[str, ...] = ()
     """Of the doctor's last visit: each finding in one line."""
@@ -103,6 +113,7 @@ def judge_storage(facts: StorageFacts, policy: AlarmPolicy, now: datetime) -> li
     raised = [
         *_dead_letters(facts, policy),
         *_slots(facts, policy),
+        *_topics(facts, policy),
         *_disk(facts, policy),
         *_damage(facts),
         *_standbys(facts, policy),
@@ -147,6 +158,15 @@ def _slots(facts: StorageFacts, policy: AlarmPolicy) -> Iterator[_Raised]:
         if severity:
             subject = f"slot {slot.name} is {_megabytes(slot.lag_bytes)} behind"
             yield "slot_lag", slot.name, severity, subject, "The source database keeps all of it on its own disk."
+
+
+def _topics(facts: StorageFacts, policy: AlarmPolicy) -> Iterator[_Raised]:
+    warn, critical = (policy.limit("kafka_lag", f"{level}_messages") for level in ("warn", "critical"))
+    for door in facts.topics:
+        if severity := _above(door.lag_messages, warn, critical):
+            subject = f"Kafka door {door.name} is {door.lag_messages:,} messages behind"
+            message = "What the topic's retention removes before it is read is gone."
+            yield "kafka_lag", door.name, severity, subject, message
 
 
 def _disk(facts: StorageFacts, policy: AlarmPolicy) -> Iterator[_Raised]:

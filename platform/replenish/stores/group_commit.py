@@ -139,6 +139,10 @@ class GroupCommit:
             if self._waiting:
                 self._changed.notify()
 
+    def count_open_letters(self) -> dict[tuple[str, str], int]:
+        """(feed, reason) to the number of open dead letters in the journal, as any thread may ask."""
+        return self._journal.count_dead_letters("open")
+
     def close(self) -> None:
         """Write what waits, answer everybody and stop; later submissions are refused. May be called twice."""
         with self._changed:

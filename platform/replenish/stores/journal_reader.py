@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -15,8 +15,9 @@ import apsw
 from replenish.errors import DamagedLog
 from replenish.stores.fence import FIRST_EPOCH
 from replenish.stores.journal_chain import GENESIS, LetterRow, LogRow, fault_of_row
-from replenish.stores.journal_entry import EVENT_TYPES, PART_BEARING, RUN_TYPES, ChainHead, DeadLetter, JournalRecord
+from replenish.stores.journal_entry import EVENT_TYPES, PART_BEARING, RUN_TYPES, ChainHead, JournalRecord
 from replenish.stores.journal_faults import damaged
+from replenish.stores.journal_letters import LetterQueries
 from replenish.stores.journal_runs import COUNTS, LAST_LINK, LAST_PLACE, RunRow, chain_at, find_row, in_log_order
 from replenish.stores.journal_schema import NOT_EVENT, open_read_only
 
@@ -39,14 +40,6 @@ _BODIES = (
     "select seq, source, id, type, subject, dataschema, time, data from records"
     " where seq > ?1 and seq <= ?2 and (?3 is null or subject = ?3) and type in (select value from json_each(?4))"
     " order by seq limit ?5"
-)
-_LETTER = (
-    "select feed_id, file, row_nr, reason, field, rule, raw, nr, seq, status, first_seen, last_seen, attempts"
-    " from dead_letters"
-)
-_WANTED = (
-    " where (?1 is null or feed_id = ?1) and (?2 is null or seq = ?2) and (?3 is null or reason = ?3)"
-    " and (?4 is null or status = ?4) order by nr"
 )
 _LETTER_ROWS = (
     "select nr, seq, feed_id, file, row_nr, reason, field, rule, raw from dead_letters"
@@ -75,7 +68,7 @@ class EventBody(NamedTuple):
         return (EventBody(seq, run.source, id_, *shared, b) for seq, id_, b in run.parts(after_seq, up_to_seq))
 
 
-class JournalReader:
+class JournalReader(LetterQueries):
     """The log at one path, to read. Every thread that uses it gets its own connection."""
 
     def __init__(self, path: Path) -> None:
@@ -156,37 +149,6 @@ class JournalReader:
         size = min(10 * PAGE_RECORDS, LAST_SEQ if limit is None else limit)
         singles = self._pages(_BODIES, (subject, json.dumps(types), size), size, EventBody._make)
         return islice(in_log_order(self._select, after_seq, last, singles, EventBody.of_run, types, subject), limit)
-
-    def dead_letters(
-        self,
-        feed_id: str | None = None,
-        *,
-        seq: int | None = None,
-        reason: str | None = None,
-        status: str | None = None,
-        limit: int | None = None,
-    ) -> list[DeadLetter]:
-        """Dead letters, oldest first: of one feed, record, reason or status where given; at most `limit`."""
-        wanted = (feed_id, seq, reason, status, -1 if limit is None else limit)
-        return [letter_of(row) for row in self._select(_LETTER + _WANTED + " limit ?5", wanted)]
-
-    def dead_letter(self, nr: int) -> DeadLetter | None:
-        """The letter of this number, or None."""
-        return next(map(letter_of, self._select(_LETTER + " where nr = ?", (nr,))), None)
-
-    def count_dead_letters(self, status: str | None = None) -> dict[tuple[str, str], int]:
-        """(feed, reason) to the number of dead letters (of one status, where given), without reading them."""
-        rows = self._select(
-            "select feed_id, reason, count(*) from dead_letters where (?1 is null or status = ?1)"
-            " group by feed_id, reason order by feed_id, reason",
-            (status,),
-        )
-        return {(feed_id, reason): count for feed_id, reason, count in rows}
-
-    def count_new_letters(self, since: datetime) -> dict[str, int]:
-        """Feed to the number of its open dead letters that were first seen at or after `since`."""
-        query = "select feed_id, count(*) from dead_letters where status = 'open' and first_seen >= ? group by feed_id"
-        return dict(self._select(query, (since.astimezone(UTC).isoformat(),)))
 
     def letter_rows(self, from_seq: int, to_seq: int) -> dict[int, list[LetterRow]]:
         """Dead letters of the records from_seq .. to_seq by record, as they lie in the file."""
@@ -292,9 +254,3 @@ def record_of(row: LogRow) -> JournalRecord:
         epoch=row.epoch,
         chain=row.chain.hex(),
     )
-
-
-def letter_of(row: tuple[Any, ...]) -> DeadLetter:
-    """A row of `dead_letters` as a letter."""
-    *values, first, last, attempts = row
-    return DeadLetter(*values, datetime.fromisoformat(first), datetime.fromisoformat(last), attempts)

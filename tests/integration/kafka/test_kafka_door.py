@@ -13,6 +13,7 @@ from mock_cluster import MockCluster
 
 from replenish.errors import ContractError
 from replenish.ingest.kafka.follower import consumer_settings
+from replenish.ingest.kafka.topic_lag import topic_lag
 
 N = 400
 FROM_THE_START = {"group.id": "offsets-reset"}
@@ -174,3 +175,14 @@ def test_options_cannot_take_the_offsets_out_of_our_hands(world: KafkaWorld):
 def _keep_stepping(running: RunningFollower) -> None:
     while not running.stopped.is_set():
         running.follower.step()
+
+
+def test_the_lag_is_asked_of_the_brokers_while_nobody_follows(world: KafkaWorld, cluster: MockCluster):
+    options = consumer_settings(world.settings, {})
+    cluster.send(TOPIC, [sale(nr) for nr in range(40)])
+    assert sum(topic_lag(world.settings, options).values()) == 40
+    with RunningFollower(world).until_caught_up():
+        pass
+    cluster.send(TOPIC, [sale(nr) for nr in range(40, 50)])
+    assert sum(topic_lag(world.settings, options).values()) == 10
+    assert cluster.committed("replenish", TOPIC) == [10] * 4

@@ -9,7 +9,7 @@ import pytest
 
 from replenish.cli.deployment import Deployment
 from replenish.cli.doctor_visit import DoctorTools, pay_visit
-from replenish.cli.storage_facts import STANDBYS_VARIABLE, gather_facts, storage_alarms
+from replenish.cli.storage_facts import STANDBYS_VARIABLE, gather_facts, storage_alarms, write_letter_gauge
 from replenish.contracts.dataset import Dataset
 from replenish.control.alarms import read_alarm_policy
 from replenish.stores.journal_entry import FILE_ACCEPTED, DeadLetter, JournalRecord
@@ -64,3 +64,12 @@ def test_what_the_doctor_could_not_mend_is_critical(deployment: Deployment) -> N
     assert pay_visit(deployment, tools, depth="full", is_repairing=False, now=NOW).exit_code == 2
     alarms = [a for a in storage_alarms(deployment, POLICY, NOW) if a.runbook == "docs/runbooks/damage.md"]
     assert [a.severity for a in alarms] == ["critical"]
+
+
+def test_open_letters_are_a_gauge_for_a_node_exporter(deployment: Deployment) -> None:
+    write_letter_gauge(deployment)
+    assert not deployment.layout.metrics.exists()
+    append(deployment, "new", NOW, 3)
+    write_letter_gauge(deployment)
+    text = (deployment.layout.metrics / "dead-letters.prom").read_text()
+    assert 'replenish_dead_letters_open{feed="till",reason="not_a_number"} 3.0' in text

@@ -11,6 +11,7 @@ from replenish.control.alarms import (
     ALARMS_FILE,
     LaggingSlot,
     LaggingStandby,
+    LaggingTopics,
     StorageFacts,
     judge_storage,
     read_alarm_policy,
@@ -24,6 +25,7 @@ GIB = 2**30
 RAISED = {
     "dead_letters": (StorageFacts(new_letters={"till": 101}), "warning"),
     "slot_lag": (StorageFacts(slots=(LaggingSlot("erp", GIB + 1),)), "critical"),
+    "kafka_lag": (StorageFacts(topics=(LaggingTopics("till", 1_000_001),)), "warning"),
     "disk": (StorageFacts(free_bytes=GIB - 1), "critical"),
     "damage": (StorageFacts(damage=("bronze/sales: altered_file",), needs_person=0, visit="v1"), "warning"),
     "standby": (StorageFacts(standbys=(LaggingStandby("b", 10, 301.0),)), "warning"),
@@ -46,6 +48,7 @@ def test_at_the_limits_and_without_facts_nothing_is_raised():
         free_bytes=POLICY.limit("disk", "warn_free_bytes"),
         new_letters={"till": 100},
         slots=(LaggingSlot("erp", POLICY.limit("slot_lag", "warn_bytes")),),
+        topics=(LaggingTopics("till", POLICY.limit("kafka_lag", "warn_messages")),),
         standbys=(LaggingStandby("b", 5, 300.0),),
     )
     assert judge_storage(calm, POLICY, NOW) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,7 @@ from replenish.ingest.http.limits import HttpLimits, InFlightBytes, Receive
 from replenish.ingest.http.metrics import METRICS_TYPE, DoorMetrics
 from replenish.ingest.http.openapi import openapi_document
 from replenish.ingest.http.requests import RequestDoor, Scope, Send, send_answer
+from replenish.ingest.letter_metrics import with_open_letters
 from replenish.stores.group_commit import GroupCommit
 
 
@@ -95,7 +97,9 @@ def build_app(
         return _json(b'{"status":"ready"}')
 
     async def show_metrics(_: Request) -> Response:
-        return Response(metrics.exposition(), headers={"content-type": METRICS_TYPE})
+        # Counted where a slow look at a long log holds nobody up.
+        open_letters = await asyncio.to_thread(group.count_open_letters)
+        return Response(with_open_letters(metrics.exposition(), open_letters), headers={"content-type": METRICS_TYPE})
 
     async def show_document(_: Request) -> Response:
         return _json(document)

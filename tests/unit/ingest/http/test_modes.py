@@ -244,7 +244,8 @@ def test_health_metrics_and_document_are_served(shop: Shop) -> None:
     assert metrics.headers["content-type"].startswith("application/openmetrics-text")
     assert 'replenish_http_events_total{feed="events.sales",outcome="accepted"} 1.0' in metrics.text
     assert 'replenish_http_dead_letters_total{feed="events.sales",reason="below_minimum"} 1.0' in metrics.text
-    assert metrics.text.endswith("# EOF\n")
+    assert 'replenish_dead_letters_open{feed="events.sales",reason="below_minimum"} 1.0' in metrics.text
+    assert metrics.text.count("# EOF\n") == 1 and metrics.text.endswith("# EOF\n")
     document = shop.request("GET", "/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     assert "sales_fields" in document["components"]["schemas"]
