@@ -82,6 +82,9 @@ def check_columns(names: list[str]) -> None:
         raise FileFault("duplicate_column", "two columns of one name")
     if len(names) > MAX_COLUMNS:
         raise FileFault("unreadable", f"{len(names)} columns; at most {MAX_COLUMNS} are read")
+    if any("\0" in name for name in names):
+        # On the way into a frame a name ends there, and may become that of another column.
+        raise FileFault("unreadable", "a NUL in the name of a column")
 
 
 def _dictionary_texts(file: pq.ParquetFile) -> list[str]:

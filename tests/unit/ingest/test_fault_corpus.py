@@ -80,6 +80,8 @@ FILE_FAULTS = [
     Case("an unknown encoding", b"x", "wrong_encoding", feed=feed_with(format=FileFormat(encoding="klingon"))),
     Case("a gzip file cut short", gzip.compress(HEADER.encode() + b"\n" + _UNEVEN)[:-4000], "unreadable"),
     Case("a damaged gzip file", gzip.compress(csv(GOOD).encode())[:12] + b"\x00" * 40, "unreadable"),
+    Case("a NUL in a name", csv(GOOD).replace("shop", "shop\0", 1).encode(), "unreadable"),
+    Case("a hundred thousand columns", ",".join(f"c{nr}" for nr in range(100_000)).encode(), "unreadable"),
     Case("a gzip bomb", gzip.compress(HEADER.encode() + b"\n" * (80 << 20), 1), "gzip_bomb"),
     Case("no Parquet", b"PAR1 it is not", "unreadable", feed=feed_with(format=FileFormat(type="parquet"))),
     Case("a quote that is never closed", csv([*GOOD, line('"q'), *GOOD]).encode(), "unclosed_quote"),

@@ -7,6 +7,7 @@ Connect with and without `schemas.enable`.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from typing import Any
 
@@ -25,6 +26,7 @@ _POSITIONS: tuple[tuple[str, ...], ...] = (
     ("lsn",), ("file", "pos", "row"), ("change_lsn", "event_serial_no"), ("scn", "rs_id", "ssn"), ("ord", "h"),
 )  # fmt: skip
 """By which `source` fields the connectors number changes: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB."""
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -64,7 +66,7 @@ def debezium_events(payload: bytes, key: bytes | None, *, source: str, feed_id: 
     origin = envelope.get("source")
     origin = origin if isinstance(origin, dict) else {}
     event_id = _event_id(origin, operation, key, row, offset)
-    body = _encode({**row, **_reserved(origin, operation)})
+    body = _encode({**row, **_lost_digits(payload, row, operation), **_reserved(origin, operation)})
     op = "delete" if operation == DELETE else "upsert"
     return [OfferedEvent(source, event_id, feed_id, op, body, offset=offset)]  # type: ignore[arg-type]
 
@@ -82,6 +84,24 @@ def _row(envelope: dict[str, Any], schema: object, operation: str) -> dict[str, 
                 "toast_unknown", "the connector did not send this value: set REPLICA IDENTITY FULL", field=name
             )
     return readable_row({n: v for n, v in row.items() if v != NOT_SENT}, schema, side)
+
+
+def _lost_digits(payload: bytes, row: dict[str, Any], operation: str) -> dict[str, msgspec.Raw]:
+    """Numbers that a float does not keep (20.99999999999999999999 is 21 to it), as they are written."""
+    floats = [name for name, value in row.items() if isinstance(value, float)]
+    if not floats:
+        return {}
+    envelope = _raw_fields(payload)
+    envelope = _raw_fields(envelope["payload"]) if set(envelope) == {"schema", "payload"} else envelope
+    written = _raw_fields(envelope["before" if operation == DELETE else "after"])
+    return {name: written[name] for name in floats if not _is_kept(written[name], row[name])}
+
+
+def _is_kept(written: msgspec.Raw, value: float) -> bool:
+    try:
+        return Decimal(bytes(written).decode()) == Decimal(repr(value))
+    except InvalidOperation:
+        return False
 
 
 def _event_id(origin: dict[str, Any], operation: str, key: bytes | None, row: dict[str, Any], offset: str) -> str:

@@ -37,6 +37,14 @@ def test_creates_updates_and_snapshot_reads_are_upserts_of_after(op: str) -> Non
     assert body["__commit_time"] == "2025-01-10T12:00:00.123000+00:00"
 
 
+@pytest.mark.parametrize("number", ["20.99999999999999999999", "1e-400", "1.0000000000000000000000001"])
+@pytest.mark.parametrize("wrap", ["%s", '{"schema": null, "payload": %s}'])
+def test_a_number_keeps_the_digits_that_a_float_would_lose(number: str, wrap: str) -> None:
+    envelope = json.dumps(change("c", after={"id": 1, "units": 77})).replace("77", number)
+    (event,) = events((wrap % envelope).encode())
+    assert f'"units":{number}'.encode() in event.body
+
+
 def test_a_delete_carries_before() -> None:
     (event,) = events(change("d", before=ROW, after=None))
     assert (event.op, json.loads(event.body)["id"]) == ("delete", 1)
