@@ -1,8 +1,8 @@
 """The ingest bench: 1 KB events through the whole HTTP door, against a bare SQLite commit loop in the same run.
 
-The door is a real `replenish serve` on loopback, with a worker a core; the sender is a process of its own, whose CPU is stated, since
-it shares the machine. The bare loop commits the same events to `j(seq, id, body)` in WAL mode with FULL, in one
-process, its connections taking turns: no HTTP, no contract, no hashes, no identity.
+The door is a real `replenish serve` on loopback, with a worker a core; the sender is a process of its own, whose CPU is
+stated, since it shares the machine. The bare loop commits the same events to `j(seq, id, body)` in WAL mode with FULL,
+in one process, its connections taking turns: no HTTP, no contract, no hashes, no identity, no packing.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def run_ingest_bench() -> dict[str, object]:
         f"Events of {EVENT_BYTES:,} bytes (CloudEvents, one a line) with new, rising ids of 24 characters; {ROUNDS}"
         " rounds of each case, medians; CPU in microseconds an event; door, bare loop and sender share"
         f" {os.cpu_count()} cores. The door is `replenish serve --workers {WORKERS}`; its CPU is that of all its"
-        " processes.",
+        " processes. Its journal packs these events, which are alike but for two ids, to about 2 %.",
         highlight=False,
     )
     with tempfile.TemporaryDirectory(prefix="replenish-ingest-") as folder, _serving(Path(folder) / "root") as door:

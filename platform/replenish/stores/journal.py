@@ -40,7 +40,7 @@ from replenish.stores.journal_identity import insert_record_row
 from replenish.stores.journal_reader import JournalReader, last_parts_seq, record_of
 from replenish.stores.journal_runs import LAST_LINK, find_row
 from replenish.stores.journal_schema import has_moved, open_writer, store_error
-from replenish.stores.journal_turns import wait_for_nobody, wait_for_others
+from replenish.stores.journal_turns import keep_wal_short, wait_for_nobody, wait_for_others
 
 _STANDBY = "select value from meta where name = 'standby'"
 _as_receipt = partial(tuple.__new__, Receipt)
@@ -58,6 +58,7 @@ class Journal(JournalReader):
         super().__init__(path)
         self._writer = open_writer(path)
         wait_for_others(self._writer)
+        keep_wal_short(self._writer)
         self._fence = fence_of(path.parent) if epoch_fence is None else epoch_fence
         self._failed: str | None = None
         self._expects_known = False

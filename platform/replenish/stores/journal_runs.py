@@ -1,8 +1,8 @@
 """Runs in the journal: many events in one row, each with its own digest and link, so that each is verified alone.
 
 A run holds what its events share once, and packs the rest: ids as a JSON array, the ends of the bodies as unsigned
-32-bit numbers (little-endian), digests and chains of 32 bytes each, and the bodies behind one another. Readers see
-single records (`LogRow`); only this module knows how they are packed.
+32-bit numbers (little-endian), digests and chains of 32 bytes each, and the bodies behind one another, compressed
+(`packed_bodies`). Readers see single records (`LogRow`); only this module knows how they are packed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from replenish.errors import DamagedLog
 from replenish.stores.event_run import EventRun
 from replenish.stores.journal_chain import LogRow, canonical_digest, links_of_run
 from replenish.stores.journal_identity import FIND_SEQ, Select, insert_packed_identities
+from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
 
 T = TypeVar("T")
 DIGEST_BYTES = 32
@@ -99,7 +100,7 @@ class RunRow(NamedTuple):
         seqs = range(self.first_seq + a, self.first_seq + b)
         if self.bodies is None:
             return [(seq, id_, None) for seq, id_ in zip(seqs, ids[a:b], strict=True)]
-        bodies, starts = self.bodies, (0, *ends[:-1])
+        bodies, starts = unpack_bodies(self.bodies, ends[-1], seq=self.first_seq), (0, *ends[:-1])
         spans = zip(seqs, ids[a:b], starts[a:b], ends[a:b], strict=True)
         return [(seq, id_, bodies[start:end]) for seq, id_, start, end in spans]
 
@@ -134,7 +135,7 @@ class RunRow(NamedTuple):
             digests=digests,
             chains=chains,
             canonical_digests=canonical,
-            bodies=None if self.bodies is None else b"".join(bodies),
+            bodies=None if self.bodies is None else pack_bodies(bodies),
         )
 
     def without_bodies(self) -> RunRow:
@@ -157,7 +158,7 @@ def insert_run(
     digests, chains = links_of_run(last_chain, first, time, epoch, run)
     shared = (like.source, like.type, like.subject, time, like.dataschema, like.traceparent, epoch)
     packed = (ids, _packed_ends(run.bodies), b"".join(digests), b"".join(chains))
-    connection.execute(_INSERT, (first, last_seq + n, *shared, chains[-1], *packed, None, b"".join(run.bodies)))
+    connection.execute(_INSERT, (first, last_seq + n, *shared, chains[-1], *packed, None, pack_bodies(run.bodies)))
     return chains[-1]
 
 

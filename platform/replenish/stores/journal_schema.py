@@ -20,7 +20,9 @@ from replenish.stores.journal_runs import LAST_PLACE
 
 MIN_SQLITE = (3, 51, 3)
 """Older ones can corrupt a WAL that two connections write and checkpoint (sqlite.org/wal.html, WAL-reset bug)."""
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+"""4 is 3 with packed bodies of runs; plain ones in older files stay, and are read as before."""
+_FIRST_WITH_RUNS = 3
 JOURNAL_NAME = "journal.sqlite"
 BUSY_TIMEOUT_MS = 30_000
 CHECKPOINT_PAGES = 4_000
@@ -163,7 +165,7 @@ def show_as_current(connection: apsw.Connection) -> None:
         apsw.Error: The file is no sound database.
     """
     connection.execute("select count(*) from sqlite_schema")
-    if 0 < connection.pragma("user_version") < SCHEMA_VERSION:
+    if 0 < connection.pragma("user_version") < _FIRST_WITH_RUNS:
         connection.execute(_AS_CURRENT)
 
 
@@ -227,10 +229,10 @@ def _bring_up(connection: apsw.Connection) -> None:
                 _migrate(connection)
             else:
                 connection.execute(_TABLES)
-        if version < SCHEMA_VERSION:
+        if version < _FIRST_WITH_RUNS:
             # Before version 3 an index of `records` held the identities; where it is, it stays and does no harm.
             connection.execute(_RUN_TABLES + _FILL_IDENTITIES + _NEED_IDENTITY)
-            connection.pragma("user_version", SCHEMA_VERSION)
+        connection.pragma("user_version", SCHEMA_VERSION)
         connection.execute("commit")
     except BaseException:
         if connection.in_transaction:

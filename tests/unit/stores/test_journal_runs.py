@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from replenish.stores.journal import Journal
 from replenish.stores.journal_chain import next_chain, shared_header
 from replenish.stores.journal_entry import EVENT_DELETE, EventEntry
 from replenish.stores.journal_reader import JournalReader
+from replenish.stores.journal_schema import SCHEMA_VERSION
+from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
 from replenish.stores.segments import log_entries, seal
 from replenish.stores.trim import trim
 from tests.unit.stores.log_entries_for_tests import NOW, dead_event, event, file_record, letter, root, settle
@@ -51,6 +54,21 @@ pragma user_version = 2;
 
 def many(n: int, first: int = 0, **changes: object) -> list[EventEntry]:
     return [event(f"{nr}", {"nr": nr}, **changes) for nr in range(first, first + n)]
+
+
+def change(path: Path, sql: str) -> None:
+    """Change the file behind the journal's back."""
+
+    def plain(bodies: bytes, ends: bytes) -> bytes:
+        return unpack_bodies(bodies, struct.unpack("<I", ends[-4:])[0], seq=1)
+
+    connection = apsw.Connection(str(path))
+    connection.create_scalar_function("plain", plain, 2)
+    connection.create_scalar_function(
+        "spoiled", lambda bodies, ends: pack_bodies([plain(bodies, ends).replace(b'{"nr": 7}', b'{"nr": 8}')]), 2
+    )
+    connection.execute(sql)
+    connection.close()
 
 
 @pytest.fixture
@@ -124,7 +142,7 @@ def test_offers_are_taken_apart_without_losing_order() -> None:
 @pytest.mark.parametrize(
     ("sql", "seq"),
     [
-        ("update event_runs set bodies = cast(replace(bodies, '{\"nr\": 7}', '{\"nr\": 8}') as blob)", 9),
+        ("update event_runs set bodies = spoiled(bodies, ends)", 9),
         ("update event_runs set ids = cast(replace(ids, '\"45\"', '\"99\"') as blob)", 48),
         ("update event_runs set subject = 'x' where first_seq = 43", 43),
         ("update event_runs set epoch = 2 where first_seq = 43", 43),
@@ -137,9 +155,7 @@ def test_offers_are_taken_apart_without_losing_order() -> None:
     ],
 )  # fmt: skip
 def test_any_change_of_a_run_is_found_at_its_place(path: Path, sql: str, seq: int) -> None:
-    connection = apsw.Connection(str(path))
-    connection.execute(sql)
-    connection.close()
+    change(path, sql)
     with pytest.raises(DamagedLog) as damage:
         JournalReader(path).verify_chain()
     assert damage.value.ids["seq"] == seq
@@ -179,11 +195,39 @@ def test_a_restored_journal_has_the_entries_of_its_runs(path: Path, tmp_path: Pa
 
 
 def test_a_damaged_body_costs_only_itself(path: Path, tmp_path: Path) -> None:
-    connection = apsw.Connection(str(path))
-    connection.execute("update event_runs set bodies = cast(replace(bodies, '{\"nr\": 7}', '{\"nr\": 8}') as blob)")
-    connection.close()
+    change(path, "update event_runs set bodies = spoiled(bodies, ends)")
     restored = restore_journal(tmp_path / "new.sqlite", [JournalFileSource(path)], path)
     assert (restored.n_entries, restored.bodies_lost) == (64, [9])
+
+
+@pytest.mark.parametrize("bodies", ["zeroblob(length(bodies))", "substr(bodies, 1, 9)", "x''"])
+def test_bodies_that_cannot_be_unpacked_are_found_and_cost_no_identity(path: Path, tmp_path: Path, bodies: str) -> None:
+    change(path, f"update event_runs set bodies = {bodies} where first_seq = 2")
+    with pytest.raises(DamagedLog):
+        JournalReader(path).verify_chain()
+    assert check_journal_file(path, is_expected=True, is_thorough=True)
+    restored = restore_journal(tmp_path / "new.sqlite", [JournalFileSource(path)], path)
+    assert (restored.n_entries, restored.bodies_lost) == (64, list(range(2, 42)))
+
+
+def test_plain_bodies_of_the_release_before_are_read_as_they_are(path: Path) -> None:
+    rows = list(JournalReader(path).rows())
+    change(path, "update event_runs set bodies = plain(bodies, ends); pragma user_version = 3")
+    old = JournalReader(path)
+    assert list(old.rows()) == rows and old.check() == []
+    old.close()
+    journal = Journal(path)
+    assert list(journal.rows()) == rows
+    assert apsw.Connection(str(path)).pragma("user_version") == SCHEMA_VERSION
+    assert journal.append_events(many(40), now=NOW)[0].outcome == "duplicate"
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=40))
+def test_packed_bodies_come_back_as_they_were(bodies: list[bytes]) -> None:
+    plain = b"".join(bodies)
+    stored = pack_bodies(bodies)
+    assert len(stored) <= len(plain)
+    assert unpack_bodies(stored, len(plain), seq=1) == plain
 
 
 def second_schema(path: Path) -> None:
