@@ -14,6 +14,7 @@ ReplenishError
 ├── AuditFailed           a table did not pass its checks and was not committed
 └── StoreError            a store could not do what was asked
     ├── TableMissing      the lake has no such table
+    ├── TableSetAside     a rebuild or the doctor took the table away while it was in use
     ├── DigestMismatch    a stored file is not what its manifest says
     ├── WriteConflict     another writer moved the table on
     ├── StoreFull         the disk is full: nothing was written, try again when there is space
@@ -107,6 +108,10 @@ class StoreError(ReplenishError):
 
 class TableMissing(StoreError):
     """The lake has no table of this name yet."""
+
+
+class TableSetAside(StoreError):
+    """A rebuild or the doctor took the table away while it was read or maintained; again once that is done."""
 
 
 class DigestMismatch(StoreError):

@@ -45,6 +45,7 @@ from replenish.stores.lake_log import (
 )
 from replenish.stores.layout import RootLayout
 from replenish.stores.locks import hold
+from replenish.stores.set_aside import noticing_set_aside
 
 Audit = Callable[[pl.DataFrame], None]
 """Called on a frame before it is committed; raising `AuditFailed` means that nothing is written."""
@@ -136,11 +137,12 @@ class DeltaLake:
         columns: Sequence[str] | None = None,
         filters: Sequence[Filter] | None = None,
     ) -> pl.DataFrame:
-        """Rows of one version that pass all filters, in no promised order."""
-        rows = self.scan(table, version=version)
-        for condition in filters or ():
-            rows = rows.filter(filter_expr(condition))
-        return (rows.select(columns) if columns is not None else rows).collect()
+        """Rows of one version that pass all filters, in no promised order; TableSetAside where it was taken away."""
+        with noticing_set_aside(table, self.path(table)):
+            rows = self.scan(table, version=version)
+            for condition in filters or ():
+                rows = rows.filter(filter_expr(condition))
+            return (rows.select(columns) if columns is not None else rows).collect()
 
     def append(
         self,

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from deltalake import DeltaTable
 
-from replenish.errors import BrokenPromise, ReplenishError, StoreError, TableMissing
+from replenish.errors import BrokenPromise, ReplenishError, StoreError, TableMissing, TableSetAside
 from replenish.stores.doctor.file_digests import record_commits
 from replenish.stores.failpoints import failpoint
 from replenish.stores.lake import DeltaLake, TableCommit
@@ -28,6 +28,7 @@ from replenish.stores.lake_log import (
     entry_path,
     versioned_files,
 )
+from replenish.stores.set_aside import noticing_set_aside
 
 COMPACT_EVERY = 100
 """Commits from one compaction to the next: at 600 small commits without any, a scan took forty times as long."""
@@ -225,7 +226,14 @@ def maintain_table(lake: DeltaLake, table: str, *, now: datetime, pins: Iterable
         now: With an offset.
         pins: Versions of the table that must stay readable.
     """
-    kept = tuple(pins)
+    try:
+        with noticing_set_aside(table, lake.path(table)):
+            return _maintained(lake, table, now, tuple(pins))
+    except TableSetAside as fault:
+        return TableMaintenance(table, 0, 0, 0, 0, fault=str(fault))
+
+
+def _maintained(lake: DeltaLake, table: str, now: datetime, kept: tuple[int, ...]) -> TableMaintenance:
     version, n_files = lake.version(table) or 0, len(lake.file_paths(table))
     removed, expired, faults = 0, 0, []
     try:
