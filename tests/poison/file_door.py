@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import os
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+
+import pyarrow as pa
 
 from replenish.ingest.door import ingest_file
 from replenish.ingest.reasons import REASONS
 from replenish.stores.journal import Journal
 from replenish.stores.layout import RootLayout
+from tests.poison.broken_files import broken_file
 from tests.poison.facts import Fact, sound_fact
-from tests.poison.file_poison import broken_file, csv_file, jsonl_file
+from tests.poison.file_poison import csv_file, jsonl_file
 from tests.poison.judge import Tally, judge_reasons, resident_mb
 from tests.poison.root import CONTRACT, DATASET, NOW, judge_settled
 
@@ -31,6 +35,8 @@ def poison_file_door(folder: Path, n_inputs: int, seed: int) -> Tally:
         next_fact = _one_root(layout, rng, tally, next_fact, n_inputs)
         n_roots += 1
         gc.collect()
+        if os.environ.get("POISON_TRACE"):
+            print(tally.inputs, round(resident_mb()), pa.total_allocated_bytes() >> 20, flush=True)
         # The first root loads libraries and fills the allocator's pools.
         warm_mb = resident_mb() if n_roots == 1 else warm_mb
     tally.grown_mb = resident_mb() - warm_mb
@@ -47,23 +53,35 @@ def _one_root(layout: RootLayout, rng: Random, tally: Tally, next_fact: int, n_i
             break
         facts = [sound_fact(next_fact + i, rng) for i in range(ROWS_PER_FILE)]
         next_fact += ROWS_PER_FILE
-        draw, kind = rng.random(), "rows"
+        draw, kind, n_rows = rng.random(), "rows", None
         if draw < 0.25:
             kind, file_type, content, judged = broken_file(rng, facts)
             tally.inputs += 1
         elif draw < 0.7:
-            file_type, (content, judged) = "csv", csv_file(rng, facts, n_bad=BAD_PER_FILE)
+            file_type, (content, judged, n_rows) = "csv", csv_file(rng, facts, n_bad=BAD_PER_FILE)
             tally.inputs += BAD_PER_FILE
         else:
-            file_type, (content, judged) = "jsonl", jsonl_file(rng, facts, n_bad=BAD_PER_FILE)
+            file_type, (content, judged, n_rows) = "jsonl", jsonl_file(rng, facts, n_bad=BAD_PER_FILE)
             tally.inputs += BAD_PER_FILE
         path = layout.drop / f"f{nr}"
         path.write_bytes(content)
         # Damage inside a sound Parquet page may read as another number: only that nothing crashes is judged there.
         target = layout if judged is not None else replace(layout, root=layout.root / f"damaged-{nr}")
         log = journal if judged is not None else Journal(target.journal)
-        verdict = ingest_file(path, by_type[file_type], CONTRACT, DATASET, log, target, now=NOW)
+        try:
+            verdict = ingest_file(path, by_type[file_type], CONTRACT, DATASET, log, target, now=NOW)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            # BaseException: a panic of the frame library is no Exception.
+            tally.blame(f"{kind} ({file_type}): {error!r:.300}")
+            continue
+        finally:
+            if log is not journal:
+                log.close()
         path.unlink()
+        if n_rows is not None and verdict.accepted and verdict.offered != n_rows:
+            tally.blame(f"{kind} ({file_type}, file {nr}): {n_rows} rows, {verdict.offered} counted as offered")
         what = f"{kind} ({file_type}, file {nr})"
         tally.count(verdict.accepted, verdict.dead, verdict.duplicate, verdict.offered, what)
         judge_reasons(verdict.reasons, REASONS, tally)

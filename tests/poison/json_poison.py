@@ -98,7 +98,78 @@ def _cut(rng: Random, body: bytes) -> bytes:
     return body[: rng.randint(1, len(body) - 1)]
 
 
+def _at(text: str) -> Callable[[Fact], str]:
+    """The time of sale with something else in place of its `Z`."""
+    return lambda fact: f'"{instant(fact.sold_at)[:-1]}{text}"'
+
+
+def _changed(name: str, literal: Callable[[Random, Fact], str], **changes: object) -> Kind:
+    """Another literal for a field: acceptable as the fact with these changes, or not at all."""
+
+    def make(rng: Random, fact: Fact) -> Poisoned:
+        marked = dumped(fact.as_fields() | {name: "@@"})
+        return marked.replace(b'"@@"', literal(rng, fact).encode()), fact.but(**changes)
+
+    return make
+
+
+def _leap(rng: Random, fact: Fact) -> Poisoned:
+    return dumped(fact.as_fields() | {"sold_at": f"{instant(fact.sold_at)[:16]}:60Z"}), None
+
+
+_NO_OFFSETS = (
+    "+24:00", "+99:99", "+01:60", "\u221201:00", "+1:00", "Z+00:00", "+00:00Z", "+\uff10\uff11:00", "+0", "++01:00",
+)  # fmt: skip
+
+
+def _offset(rng: Random, fact: Fact) -> Poisoned:
+    return dumped(fact.as_fields() | {"sold_at": instant(fact.sold_at)[:-1] + rng.choice(_NO_OFFSETS)}), None
+
+
+_OTHER_NAMES = ("Units", "units ", "un\u0131ts", "\uff55nits", "units\0", "\ufeffunits")
+
+
+def _renamed(rng: Random, fact: Fact) -> Poisoned:
+    return dumped({rng.choice(_OTHER_NAMES) if k == "units" else k: v for k, v in fact.as_fields().items()}), None
+
+
+def _lost_digits(rng: Random, fact: Fact) -> Poisoned:
+    text = rng.choice([f"{fact.units}.00000000000000000000001", f"{fact.units - 1}.99999999999999999999999", "1e-400"])
+    return dumped(fact.as_fields() | {"units": "@@"}).replace(b'"@@"', text.encode()), None
+
+
 JSON_KINDS: dict[str, Kind] = {
+    "digits that a float loses": _lost_digits,
+    "more digits than a number has": _literal(
+        "units", "1" * 5_000, "0." + "0" * 5_000 + "1", "1e" + "9" * 50, "1e-99999"),
+    "minus zero": _changed("units", lambda rng, fact: rng.choice(["-0", "-0.0", "0e9", "-0e-9"]), units=0),
+    "exponent that cancels": _spelling("units", lambda fact: f"{fact.units}00e-2"),
+    "small exponent": _spelling("units", lambda fact: f"{fact.units / 100:.2f}E+2"),
+    "second sixty": _leap,
+    "no such offset": _offset,
+    "years of five digits": _set("sold_at", "10000-01-01T00:00:00Z", "+12025-01-10T00:00:00Z", "-2025-01-10T00:00:00Z"),
+    "hour twenty-four": _set("sold_at", "2025-01-10T24:00:00Z", "2025-01-10T23:60:00Z", "2025-01-10T-1:00:00Z"),
+    "digits of other scripts": _set(
+        "sold_at", "\uff12\uff10\uff12\uff15-01-10T10:00:00Z", "2025-01-10T1\u0660:00:00Z", "2025-01-1\U0001d7ce"
+    ),
+    "parts of a microsecond": _changed("sold_at", lambda rng, fact: _at(".000000400Z")(fact)),
+    "number in other clothes": _set(
+        "units", "1,000", "1 000", "1'000", "1_000", "0x10", "0b1", "\uff15", "\U0001d7dd", "\u2212" "5", "+-5", "++5",
+        "\u00bd", "\u2164", "yes", "true", "5e", "5 pcs", "1e400", "=5", "5%", "\u00b25",
+    ),
+    "flag for money": _literal("revenue_cents", "true", "false", '"yes"'),
+    "mark of byte order": _bytes(lambda rng, body: rng.choice([b" ", b"{"]) + b"\xef\xbb\xbf" + body),
+    "UTF-16 without a mark": _bytes(lambda rng, body: body.decode().encode(
+        rng.choice(["utf-16-le", "utf-16-be", "utf-32"]))),
+    "escaped pair of surrogates": _changed("sku_id", lambda rng, fact: '"\\ud83d\\ude00"', sku_id="\U0001f600"),
+    "pair the wrong way round": _literal("sku_id", '"\\ude00\\ud83d"', '"\\ud83d\\ud83d"', '"\\ud83dx"'),
+    "surrogate in UTF-8": _bytes(lambda rng, body: body.replace(b'"A', b'"\xed\xa0\x80', 1)),
+    "escapes that are none": _literal(
+        "sku_id", '"\\x41"', '"\\u12"', '"\\U0001F600"', '"\\"', '"\\u+041"', '"\\u 041"'),
+    "invisible characters": _text(lambda rng, fact: rng.choice(
+        ["\ufeffA1", "A\u200b1", "A\u20281", "A\u00851", "\u2066A1"])),
+    "key in other clothes": _renamed,
+    "key twice in depth": lambda rng, fact: (dumped(fact.as_fields())[:-1] + b', "x": [{"a": 1, "a": 2}]}', None),
     "cut short": _bytes(_cut),
     "empty": _bytes(lambda rng, body: b""),
     "blanks": _bytes(lambda rng, body: rng.choice([b" ", b"\t", b"\x00", b"\xef\xbb\xbf"])),
