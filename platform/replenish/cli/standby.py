@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ import typer
 
 from replenish.cli.deployment import default_root, now_utc
 from replenish.cli.tables import open_console
+from replenish.errors import StoreError
+from replenish.stores.fence import VARIABLE, set_up_fence
 from replenish.stores.layout import RootLayout
 from replenish.stores.standby import MAX_LAG_SECONDS, promote, read_standby, ship
 
@@ -75,3 +78,14 @@ def promote_standby(
     console.print(f"{words}: epoch {promoted.epoch} from record {promoted.last_seq}", soft_wrap=True)
     console.print(f"{promoted.n_caught_up} records were still taken from the old primary")
     console.print("next: `replenish doctor` or `replenish rebuild` with this root brings its lake up", soft_wrap=True)
+
+
+@group.command("fence")
+def make_fence() -> None:
+    """Set up the shared fence that REPLENISH_FENCE names, once, before its roots begin to write."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        raise StoreError(f"{VARIABLE} names no shared fence: give it the path of a file that all roots can reach")
+    is_new = set_up_fence(Path(named))
+    words = "set up" if is_new else "is there already and stays as it is"
+    open_console().print(f"the shared fence {named} {words}", soft_wrap=True)

@@ -1,7 +1,8 @@
 """The fence: a small file that says which epoch may write. A promoted standby raises it; older writers stop.
 
 It lies in the root itself and, where the environment names one (`REPLENISH_FENCE`), also in a place that both regions
-can reach. Whoever finds a later epoch there than its own may not write again.
+can reach. Whoever finds a later epoch there than its own may not write again. The shared file is made once, by
+`set_up_fence`: where it is missing, something else is mounted there, and nobody may write.
 """
 
 from __future__ import annotations
@@ -27,10 +28,16 @@ class Token(NamedTuple):
 
 
 class Fence:
-    """One or more fence files; the latest epoch among them counts. A missing file is the first epoch."""
+    """One or more fence files; the latest epoch among them counts. A missing file is the first epoch.
 
-    def __init__(self, *paths: Path) -> None:
+    Args:
+        paths: The files.
+        must_exist: Those of them that were set up: a missing one refuses.
+    """
+
+    def __init__(self, *paths: Path, must_exist: frozenset[Path] = frozenset()) -> None:
         self.paths = paths
+        self.must_exist = must_exist
         self._seen: dict[Path, tuple[tuple[int, int, int], Token]] = {}
 
     @property
@@ -88,6 +95,10 @@ class Fence:
                 # A place that is not mounted says nothing about who was promoted there.
                 words = "the place of the fence cannot be reached, so nobody knows who may write: mount or make it"
                 raise Fenced(words, path=path) from None
+            if path in self.must_exist:
+                # An empty mount looks like a place where nobody was promoted yet.
+                words = "the shared fence is not there: mount its place, or set it up with `replenish standby fence`"
+                raise Fenced(words, path=path) from None
             return Token(FIRST_EPOCH, "")
         # Every token is a new file: an unchanged one need not be read again at each commit.
         mark = (state.st_ino, state.st_mtime_ns, state.st_size)
@@ -99,8 +110,20 @@ class Fence:
 
 def fence_of(root: Path) -> Fence:
     """The fence of a root: its own file, and the shared one where the environment names it."""
-    shared = os.environ.get(VARIABLE)
-    return Fence(root / "fence.json", *([Path(shared)] if shared else []))
+    shared = [Path(named)] if (named := os.environ.get(VARIABLE)) else []
+    return Fence(root / "fence.json", *shared, must_exist=frozenset(shared))
+
+
+def set_up_fence(path: Path) -> bool:
+    """Make the shared fence with the first epoch, durably; False where there is one, which stays as it is.
+
+    Raises:
+        Fenced: Its folder is not there: it is not mounted, or has to be made first.
+    """
+    if Fence(path).token != Token(FIRST_EPOCH, "") or path.exists():
+        return False
+    _write(path, Token(FIRST_EPOCH, ""))
+    return True
 
 
 def _read(path: Path) -> Token:

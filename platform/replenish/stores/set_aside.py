@@ -27,9 +27,7 @@ def noticing_set_aside(table: str, folder: Path) -> Iterator[None]:
         # What was committed or refused under the table's lock is as it says: a rebuild waits for that lock.
         if before is None or _folder_mark(folder) == before or isinstance(fault, TableSetAside):
             raise
-        words = (
-            "the table was set aside while it was in use, by a rebuild or the doctor; nothing is lost: run this again"
-        )
+        words = "the table was set aside while in use, by a rebuild or the doctor; nothing is lost: run this again"
         cause = fault if isinstance(fault, StoreError) else type(fault).__name__
         raise TableSetAside(f"{words} when that is done", table=table, cause=cause) from fault
 

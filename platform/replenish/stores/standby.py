@@ -205,7 +205,8 @@ def _promote(
         return StandbyPromotion(int(done), journal.last_seq(), 0, is_new=False)
     is_reachable = primary is not None and primary.journal.is_file()
     theirs = (primary.fence,) if primary is not None and is_reachable else ()
-    fence = Fence(*theirs, *reversed(fence_of(standby.root).paths))
+    own = fence_of(standby.root)
+    fence = Fence(*theirs, *reversed(own.paths), must_exist=own.must_exist)
     token, before = fence.token, journal.head().epoch
     is_ours = token.owner == journal.journal_id
     if token.epoch > before and not is_ours and not is_forced:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from replenish.errors import Fenced
-from replenish.stores.fence import Fence, fence_of
+from replenish.stores.fence import Fence, fence_of, set_up_fence
 from replenish.stores.journal import Journal
 from tests.unit.stores.log_entries_for_tests import NOW, event, file_record
 
@@ -62,6 +62,19 @@ def test_a_shared_place_that_is_not_there_lets_nobody_write(tmp_path: Path) -> N
         fence.check(1)
     (tmp_path / "mount").mkdir()
     fence.check(1)
+
+
+def test_an_empty_mount_is_no_place_where_nobody_was_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "mount" / "fence.json"
+    shared.parent.mkdir()
+    monkeypatch.setenv("REPLENISH_FENCE", str(shared))
+    with pytest.raises(Fenced, match="`replenish standby fence`"):
+        fence_of(tmp_path).check(1)
+    assert set_up_fence(shared)
+    fence_of(tmp_path).check(1)
+    Fence(shared).raise_to(2, "another")
+    assert not set_up_fence(shared), "what is there stays"
+    assert fence_of(tmp_path).epoch == 2
 
 
 def test_who_was_fenced_once_stays_fenced_when_the_shared_place_goes(tmp_path: Path) -> None:

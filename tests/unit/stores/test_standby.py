@@ -15,6 +15,7 @@ import pytest
 
 from replenish.errors import DamagedLog, Fenced, StoreError
 from replenish.stores.archive import archive_file, archive_name
+from replenish.stores.fence import set_up_fence
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EPOCH_STARTED, EVENTS_SETTLED, LETTER_DISCARDED
 from replenish.stores.layout import RootLayout
@@ -243,6 +244,7 @@ def test_of_two_standbys_one_is_promoted_and_feeds_the_other(
 ) -> None:
     (tmp_path / "shared").mkdir()
     monkeypatch.setenv("REPLENISH_FENCE", str(tmp_path / "shared" / "fence.json"))
+    set_up_fence(tmp_path / "shared" / "fence.json")
     here, third = primary[0], RootLayout(tmp_path / "third")
     ship(here, there, now=NOW)
     ship(here, third, now=NOW)
