@@ -14,6 +14,7 @@ from replenish.cli import (
     decisions,
     demo,
     doctor,
+    features,
     feeds,
     follow,
     follow_kafka,
@@ -55,6 +56,7 @@ app.add_typer(forecast.group, name="forecast")
 app.add_typer(dead_letters.group, name="dead-letters")
 app.add_typer(decisions.group, name="decisions")
 app.add_typer(feeds.group, name="feeds")
+app.add_typer(features.group, name="features")
 app.add_typer(standby.group, name="standby")
 app.add_typer(follow.group, name="follow")
 app.add_typer(publish.group, name="publish")

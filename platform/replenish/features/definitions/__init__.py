@@ -1,1 +1,1 @@
-"""What a feature means: the declarative vocabulary, its strict reader, ids, registry, recorded versions and catalogue. Computes nothing."""
+"""What a feature means: vocabulary, strict reader, ids, registry, recorded versions, catalogue. Computes nothing."""

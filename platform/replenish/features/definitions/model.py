@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from replenish.contracts.model import Classification, LogicalType
+from replenish.contracts.model import LogicalType
 
 FeatureClock = Literal["daily", "instant"]
 """`daily`: `as_of` is a cut-off instant; `instant`: any instant. The formulas are the same."""
@@ -34,7 +34,7 @@ Aggregation = Literal[
     "ratio",
 ]
 Denominator = Literal["calendar", "observed", "since_first"]
-"""Days that a mean or deviation divides by: all of the window, the observed ones, or those since the first active date."""
+"""Days that a mean or deviation divides by: all of the window, the observed ones, those since the first active date."""
 
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 WINDOWED: tuple[Aggregation, ...] = ("sum", "count", "count_nonzero", "mean", "std", "min", "max")
@@ -52,7 +52,7 @@ INTEGER_VALUED: tuple[Aggregation, ...] = (
 """Aggregations whose result is Int64; `last` has the type of its column, the others are Float64."""
 
 COUNTED_KINDS = ("version", "reversal")
-"""Posting kinds that N counts: facts and their reversals. A cancellation takes units back and leaves the line a line."""
+"""Posting kinds that N counts: facts and their reversals. A cancellation takes units back; its line stays a line."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class FeatureSource:
     """Columns that identify a fact, the contract's with its event time called `event_time`."""
     columns: tuple[SourceColumn, ...]
     posting_kinds: tuple[str, ...] = COUNTED_KINDS
-    """Kinds whose signed values enter D; postings of other kinds are no part of the source. See `COUNTED_KINDS` for N."""
+    """Kinds whose signed values enter D; other postings are no part of the source. See `COUNTED_KINDS` for N."""
 
     def column(self, name: str) -> SourceColumn:
         """The column of this name; KeyError where the source has none."""
@@ -102,7 +102,7 @@ class RowFilter:
 
 @dataclass(frozen=True)
 class FeatureDefinition:
-    """One feature. Which fields an aggregation needs is in `definitions.meaning`; the others are None or their default."""
+    """One feature. `definitions.meaning` says which fields an aggregation needs; the others keep their default."""
 
     name: str
     aggregation: Aggregation
@@ -129,7 +129,7 @@ class FeatureDefinition:
 
 @dataclass(frozen=True)
 class FeatureTarget:
-    """What models fed by this set predict: D of a column on the event dates t+first_day .. t+first_day+horizon_days-1."""
+    """What models fed by this set predict: D of a column on the days t+first_day .. t+first_day+horizon_days-1."""
 
     name: str
     source: str
