@@ -90,12 +90,12 @@ def check_columns(names: list[str]) -> None:
 def _dictionary_texts(file: pq.ParquetFile) -> list[str]:
     """Flat columns of text that are stored as a dictionary, somewhere."""
     metadata, flat = file.metadata, []
-    for nr in range(metadata.num_columns):
-        column = metadata.schema.column(nr)
-        if column.path in file.schema_arrow.names and _is_text(file.schema_arrow.field(column.path).type):
-            groups = (metadata.row_group(group).column(nr).encodings for group in range(metadata.num_row_groups))
-            if any("DICTIONARY" in encoding for encodings in groups for encoding in encodings):
-                flat.append(column.path)
+    texts = {field.name for field in file.schema_arrow if _is_text(field.type)}
+    groups = [metadata.row_group(nr) for nr in range(metadata.num_row_groups)]
+    for nr, path in enumerate(metadata.schema.column(nr).path for nr in range(metadata.num_columns)):
+        encodings = (encoding for group in groups for encoding in group.column(nr).encodings)
+        if path in texts and any("DICTIONARY" in encoding for encoding in encodings):
+            flat.append(path)
     return flat
 
 
