@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from event_shop import TILL, EventShop, event, fields, key_of
-from ingest_shop import HEADER, NOW, line
+from ingest_shop import HEADER, NOW, SALES, line
 
-from replenish.ingest.events.event_door import raw_bytes, raw_text
+from replenish.ingest.events.event_door import EventDoor, raw_bytes, raw_text
+from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EVENT_DEAD, EVENT_DELETE, EVENT_UPSERT
 
 AHEAD = (NOW + timedelta(minutes=6)).isoformat()
@@ -181,3 +183,14 @@ def test_offers_can_be_awaited(tmp_path: Path) -> None:
     with shop.door() as door:
         verdicts = asyncio.run(door.offer_async([event("a", fields("a"))]))
     assert [v.outcome for v in verdicts] == ["accepted"]
+
+
+@pytest.mark.parametrize(("named", "kept"), [("sales@1.0.0", "sales@1.0.0"), ("sales@0.9.0", "sales@1.1.0")])
+def test_a_refused_event_is_kept_under_the_live_version_it_named(tmp_path: Path, named: str, kept: str) -> None:
+    shop = EventShop(tmp_path)
+    newest = {"sales": replace(SALES, version="1.1.0")}
+    group = GroupCommit(shop.journal, lambda: NOW)
+    door = EventDoor(shop.dataset, newest, group, lambda: NOW, {"sales": {"1.0.0": SALES}})
+    (entry,) = door.judge([replace(event("a", fields(units=-1)), dataschema=named)])
+    group.close()
+    assert (entry.type, entry.dataschema) == (EVENT_DEAD, kept)

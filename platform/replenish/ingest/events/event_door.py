@@ -160,13 +160,18 @@ class EventDoor:
         *,
         op: str | None = None,
         traceparent: str | None = None,
+        named: str | None = None,
     ) -> EventEntry:
         """The dead letter of a message that was refused, or could not even become an event.
 
-        The same refusal twice is one: its id holds a digest of raw, contract version and reason.
+        The same refusal twice is one: its id holds a digest of raw, contract version and reason. The version is the one
+        that the message `named`, where it is live, else the newest.
         """
         known = self._open.get(feed_id)
+        match = _VERSION.search(named or "")
         dataschema = UNKNOWN_SCHEMA if known is None else known.dataschema
+        if known is not None and match is not None and match[0] in known.older:
+            dataschema = match[0]
         digest = hashlib.sha256(b"\0".join((raw, dataschema.encode(), reason.encode()))).hexdigest()
         body = {"id": id, "op": op, "offset": offset, "raw_sha256": hashlib.sha256(raw).hexdigest()}
         letter = DeadLetter(feed_id, id, None, reason, field, rule, raw_text(raw))
@@ -184,7 +189,7 @@ class EventDoor:
     def _dead_event(self, event: OfferedEvent, fault: EventFault) -> EventEntry:
         return self.dead(
             event.source, event.id, event.feed_id, event.body, fault.reason, fault.field, fault.rule, event.offset,
-            op=event.op, traceparent=event.traceparent,
+            op=event.op, traceparent=event.traceparent, named=event.dataschema,
         )  # fmt: skip
 
     def _judge_declared(
