@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from replenish.contracts.model import Column, Contract
 
-ChangeKind = Literal[
+CompatibleKind = Literal[
     "additive",
     "widening",
     "relaxation",
     "deprecation",
     "protection_raised",
     "editorial",
+]
+BreakingKind = Literal[
     "removal",
     "rename",
     "type_change",
@@ -35,26 +37,10 @@ ChangeKind = Literal[
     "reference_change",
     "protection_lowered",
 ]
+ChangeKind = CompatibleKind | BreakingKind
 Verdict = Literal["compatible", "breaking"]
 
-BREAKING: frozenset[str] = frozenset(
-    {
-        "removal",
-        "rename",
-        "type_change",
-        "range_narrowing",
-        "pattern_narrowing",
-        "enum_narrowing",
-        "enum_opened",
-        "required_added",
-        "unit_change",
-        "additivity_lost",
-        "key_change",
-        "event_time_change",
-        "reference_change",
-        "protection_lowered",
-    }
-)
+BREAKING: frozenset[str] = frozenset(get_args(BreakingKind))
 _PROTECTION = ("public", "internal", "confidential", "personal")
 
 
