@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -152,3 +153,24 @@ def test_a_worker_that_dies_again_and_again_ends_the_door(layout: RootLayout) ->
                 continue
         assert door.process.wait(120) == 1
     assert journalled(layout) == []
+
+
+@pytest.mark.parametrize("failpoint", ["http.judged", "journal.before_commit", "group.before_ack"])
+def test_workers_killed_inside_requests_leave_each_whole_or_absent_and_never_twice(
+    layout: RootLayout, failpoint: str
+) -> None:
+    offered = [[f"{nr}/{k}" for k in range(10)] for nr in range(12)]
+    acked: set[str] = set()
+    with serving(layout.root, "--workers", "2", REPLENISH_FAILPOINT=f"{failpoint}:kill:3") as door:
+        for ids in offered:
+            with contextlib.suppress(OSError), door.connect() as connection:
+                if post(connection, b"".join(map(event, ids)))[0] == 200:
+                    acked.update(ids)
+    there = journalled(layout)
+    assert acked <= set(there) and len(there) == len(set(there))
+    assert all(len(set(ids) & set(there)) in (0, 10) for ids in offered)
+    with serving(layout.root, "--workers", "2") as door, door.connect() as connection:
+        for ids in offered:
+            assert post(connection, b"".join(map(event, ids)))[0] == 200
+        assert door.stop() == 0
+    assert sorted(journalled(layout)) == sorted(id_ for ids in offered for id_ in ids)
