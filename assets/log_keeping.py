@@ -8,6 +8,7 @@ import polars as pl
 
 from assets.gate import as_markdown
 from assets.maintenance import MAINTENANCE_GROUP
+from assets.schedules import upkeep_schedule
 from assets.settings import stage_settings
 from replenish.cli.storage_facts import standby_roots
 from replenish.errors import AlreadyRunning, ReplenishError
@@ -84,13 +85,7 @@ def build_sealing_job() -> Any:
 
 def build_sealing_schedule(job: Any) -> dg.ScheduleDefinition:
     """Sealing, every hour."""
-    return dg.ScheduleDefinition(
-        name="sealing_hourly",
-        job=job,
-        cron_schedule=SEALING_CRON,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Seals the log every hour.",
-    )
+    return upkeep_schedule("sealing_hourly", job, SEALING_CRON, "Seals the log every hour.")
 
 
 def build_shipping() -> Any:

@@ -57,6 +57,17 @@ def build_jobs() -> dict[str, Any]:
     }
 
 
+def upkeep_schedule(name: str, job: Any, cron: str, description: str) -> dg.ScheduleDefinition:
+    """A schedule of the log's and the stores' upkeep: on from the start, for it needs no data of today."""
+    return dg.ScheduleDefinition(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
+
+
 def build_schedules(jobs: dict[str, Any]) -> list[dg.ScheduleDefinition]:
     """The daily loop, after the cut-off of the data set under the root (else 06:00 UTC), and maintenance."""
     zone, cutoff_minutes = _cutoff()

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.schedules import WRITES_LAKE
+from assets.schedules import WRITES_LAKE, upkeep_schedule
 from replenish.cli.deployment import open_deployment
 from replenish.cli.doctor import examine_deployment
 from replenish.cli.storage_facts import storage_alarms, write_letter_gauge
@@ -46,13 +46,7 @@ def build_storage_job() -> dg.JobDefinition:
 
 def build_storage_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """The doctor's visit, every hour."""
-    return dg.ScheduleDefinition(
-        name="doctor_hourly",
-        job=job,
-        cron_schedule=HOURLY,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Checks the stores every hour.",
-    )
+    return upkeep_schedule("doctor_hourly", job, HOURLY, "Checks the stores every hour.")
 
 
 def build_storage_alarms() -> Any:
