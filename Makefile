@@ -13,6 +13,7 @@ NAME ?= loop
 TIER ?= nightly
 SHARD ?= 1/1
 MINUTES ?=
+SEED ?= 1
 SOURCE := $(if $(DATA),--data $(DATA)) $(if $(FEED),--feed $(FEED)) $(if $(ASSUME),--assume $(ASSUME))
 
 .DEFAULT_GOAL := help
@@ -57,7 +58,7 @@ bench: $(READY) ## a benchmark by name: make bench NAME=loop
 	$(BIN)/replenish bench $(NAME)
 
 poison: $(READY) ## 100,000 malformed inputs over all doors (about five minutes)
-	$(BIN)/python -m tests.poison.run --inputs 100000
+	$(BIN)/python -m tests.poison.run --inputs 100000 --seed $(SEED) --record
 
 studies: $(READY) ## the long studies: drift over 40 seeds, quantile coverage (about an hour)
 	$(BIN)/replenish bench drift

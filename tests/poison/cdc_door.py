@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -26,7 +24,7 @@ from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
 from tests.poison.facts import Fact, sound_fact
 from tests.poison.file_poison import HEADER, KNOWN, MONEY, SKU, SOLD, UNITS, fields_of
-from tests.poison.judge import Tally, judge_reasons, judge_rows
+from tests.poison.judge import Tally, judge_reasons, judge_rows, run_watched
 from tests.poison.root import CONTRACT, NOW
 
 COLUMNS = HEADER.split(",")
@@ -84,6 +82,7 @@ def poison_cdc_door(folder: Path, n_inputs: int, seed: int) -> Tally:
     layout.doors_file.write_text(DOORS)
     acceptable: dict[str, Fact] = {}
     n_rows = 0
+    peaks: list[float] = []
     with running_postgres() as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"create table sales (nr integer primary key, {' text, '.join(COLUMNS)} text)")  # type: ignore[arg-type]
         connection.execute("alter table sales replica identity full")
@@ -101,19 +100,21 @@ def poison_cdc_door(folder: Path, n_inputs: int, seed: int) -> Tally:
                 with connection.cursor() as cursor, cursor.copy("copy sales from stdin") as copy:
                     for row in rows:
                         copy.write_row(row)
-            _follow(layout, dsn, tally)
+            peaks.append(_follow(layout, dsn, tally))
         messages = _messages_of(connection)
+    tally.grown_mb = max(peaks) - peaks[0]
     _judge(layout, n_rows, acceptable, tally)
     _damage_messages(messages, rng, tally, n_inputs)
     return tally
 
 
-def _follow(layout: RootLayout, dsn: str, tally: Tally) -> None:
+def _follow(layout: RootLayout, dsn: str, tally: Tally) -> float:
+    """Follow to the end; the greatest memory of the follower, in MB."""
     command = [str(Path(sys.executable).with_name("replenish")), "follow", "postgres", "erp", "--once"]
-    environment = {**os.environ, "REPLENISH_ROOT": str(layout.root), "ERP_DSN": dsn}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        tally.blame(f"follow postgres ended with {done.returncode}: {done.stderr[-500:]}")
+    code, _, errors, peak_mb = run_watched(command, {"REPLENISH_ROOT": str(layout.root), "ERP_DSN": dsn})
+    if code:
+        tally.blame(f"follow postgres ended with {code}: {errors[-500:]}")
+    return peak_mb
 
 
 def _judge(layout: RootLayout, n_rows: int, acceptable: dict[str, Fact], tally: Tally) -> None:

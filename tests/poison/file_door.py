@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import os
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -34,13 +34,18 @@ def poison_file_door(folder: Path, n_inputs: int, seed: int) -> Tally:
         layout = RootLayout(folder / f"root-{n_roots}")
         next_fact = _one_root(layout, rng, tally, next_fact, n_inputs)
         n_roots += 1
-        gc.collect()
-        if os.environ.get("POISON_TRACE"):
-            print(tally.inputs, round(resident_mb()), pa.total_allocated_bytes() >> 20, flush=True)
+        _give_back()
         # The first root loads libraries and fills the allocator's pools.
         warm_mb = resident_mb() if n_roots == 1 else warm_mb
     tally.grown_mb = resident_mb() - warm_mb
     return tally
+
+
+def _give_back() -> None:
+    """Return what allocators keep for later: it is bounded by the greatest files, and no growth."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _one_root(layout: RootLayout, rng: Random, tally: Tally, next_fact: int, n_inputs: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -67,3 +70,14 @@ def resident_mb(pid: int | None = None) -> float:
     """Resident memory of a process now, in MB."""
     pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
+
+
+def run_watched(command: list[str], environment: dict[str, str]) -> tuple[int, str, str, float]:
+    """(exit code, output, errors, greatest resident memory in MB) of a process run to its end."""
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=said, stderr=complained)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        complained.seek(0)
+        return process.returncode, said.read(), complained.read(), used.ru_maxrss / 1000

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -16,7 +14,7 @@ from replenish.stores.layout import RootLayout
 from tests.integration.kafka.mock_cluster import MockCluster
 from tests.poison.facts import Fact, sound_fact
 from tests.poison.json_poison import dumped, poisoned_json
-from tests.poison.judge import Tally
+from tests.poison.judge import Tally, run_watched
 from tests.poison.root import judge_settled, prepare_root
 
 FORMATS = ("json", "cloudevents", "debezium")
@@ -29,20 +27,28 @@ def poison_kafka_door(folder: Path, n_inputs: int, seed: int) -> Tally:
     rng, tally = Random(seed), Tally("kafka")
     cluster = MockCluster()
     try:
-        for nr, form in enumerate(FORMATS):
-            _one_topic(RootLayout(folder / form), cluster, form, rng, tally, n_inputs * (nr + 1) // len(FORMATS))
+        # A short topic first: what the followers of longer ones take more than that one's, has grown.
+        short = n_inputs // 10
+        peaks = [_one_topic(RootLayout(folder / "short"), cluster, "json", "short", rng, tally, short)]
+        for nr, form in enumerate(FORMATS, 1):
+            until = short + (n_inputs - short) * nr // len(FORMATS)
+            peaks.append(_one_topic(RootLayout(folder / form), cluster, form, form, rng, tally, until))
+        tally.grown_mb = max(peaks) - peaks[0]
     finally:
         cluster.stop()
     return tally
 
 
-def _one_topic(layout: RootLayout, cluster: MockCluster, form: str, rng: Random, tally: Tally, until: int) -> None:
+def _one_topic(
+    layout: RootLayout, cluster: MockCluster, form: str, topic: str, rng: Random, tally: Tally, until: int
+) -> float:
+    """Fill a topic, follow it to its end, judge what was accepted; the greatest memory of the follower, in MB."""
     prepare_root(layout)
     door = {
         "name": "till",
         "brokers": cluster.brokers,
-        "topics": [form],
-        "group": form,
+        "topics": [topic],
+        "group": topic,
         "feed": "events.sales",
         "format": form,
     }
@@ -64,13 +70,12 @@ def _one_topic(layout: RootLayout, cluster: MockCluster, form: str, rng: Random,
             acceptable[fact.sale_id] = as_fact
         messages.append(_odd_message(rng, body, nr) if rng.random() < 0.02 else _wrapped(form, body, nr))
     values, keys, headers = zip(*messages, strict=True)
-    cluster.send(form, values, keys=keys, headers=headers)
+    cluster.send(topic, values, keys=keys, headers=headers)
     command = [str(Path(sys.executable).with_name("replenish")), "follow", "kafka", "till", "--once"]
-    environment = {**os.environ, "REPLENISH_ROOT": str(layout.root)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        tally.blame(f"follow kafka ended with {done.returncode}: {done.stderr[-500:]}")
-    told = re.search(r"offered (\d+), accepted (\d+), dead (\d+), duplicate (\d+)", done.stdout)
+    code, output, errors, peak_mb = run_watched(command, {"REPLENISH_ROOT": str(layout.root)})
+    if code:
+        tally.blame(f"follow kafka ended with {code}: {errors[-500:]}")
+    told = re.search(r"offered (\d+), accepted (\d+), dead (\d+), duplicate (\d+)", output)
     offered, accepted, dead, duplicate = (int(n) for n in told.groups()) if told else (0, 0, 0, 0)
     tally.count(accepted, dead, duplicate, offered, form)
     journal = Journal(layout.journal)
@@ -82,6 +87,7 @@ def _one_topic(layout: RootLayout, cluster: MockCluster, form: str, rng: Random,
     if not len(messages) * 0.98 <= offered <= len(messages):
         tally.blame(f"{form}: {len(messages)} messages sent, {offered} offered")
     judge_settled(layout, acceptable, tally)
+    return peak_mb
 
 
 def _wrapped(form: str, body: bytes, nr: int) -> Message:
