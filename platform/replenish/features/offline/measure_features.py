@@ -1,0 +1,120 @@
+"""The features of one measure, from sums and extremes of its daily totals: integers first, divisions last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from replenish.bitemporal_windows import IntArray, Window
+from replenish.errors import BrokenPromise, OutOfRange
+from replenish.features.definitions.model import FeatureDefinition
+from replenish.features.offline.daily_changes import DailyChanges
+from replenish.features.offline.day_extremes import extreme_active_day, window_extreme
+from replenish.features.offline.query_axis import QueryAxis
+from replenish.features.offline.range_maximum import NO_VALUE
+from replenish.features.offline.window_sums import StatisticWindow, window_sums
+
+_STATISTIC = {"sum": "total", "count": "count", "count_nonzero": "active", "mean": "total", "lag": "total"}
+_MAX_INT = 2**62
+
+
+class MeasureFeatures:
+    """Evaluates features on the daily totals of one measure; results have shape (n_queries,), in query order."""
+
+    def __init__(self, axis: QueryAxis, changes: DailyChanges, features: Sequence[FeatureDefinition]) -> None:
+        self._axis, self._changes = axis, changes
+        self._sums = window_sums(axis, changes, [one for f in features for one in _sums_of(f)])
+
+    def column(self, feature: FeatureDefinition) -> pl.Series:
+        """The values of a feature: Int64 or Float64, null where the tables of the aggregations say so."""
+        match feature.aggregation:
+            case "sum" | "count" | "count_nonzero":
+                return _integers(feature, self._sum(feature, _STATISTIC[feature.aggregation]))
+            case "lag":
+                total = self._sum(feature, "total")
+                is_null = self._sum(feature, "observed") == 0 if feature.denominator == "observed" else None
+                return _integers(feature, total, is_null)
+            case "min" | "max":
+                greatest = feature.aggregation == "max"
+                best = window_extreme(self._axis, self._changes, feature_window(feature), greatest=greatest)
+                return _integers(feature, best, best == NO_VALUE)
+            case "days_since":
+                return _integers(feature, self._axis.origin - self._newest_day, self._newest_day == NO_VALUE)
+            case "days_since_first":
+                return _integers(feature, self._axis.origin - self._oldest_day, self._oldest_day == NO_VALUE)
+            case "mean":
+                return self._divided(feature, self._sum(feature, "total").astype(np.float64))
+            case "std":
+                return self._divided(feature, self._scaled_deviation(feature))
+            case _:
+                raise BrokenPromise("no feature of a measure", feature=feature.name, aggregation=feature.aggregation)
+
+    def _sum(self, feature: FeatureDefinition, statistic: str) -> IntArray:
+        return self._sums[StatisticWindow(statistic, feature_window(feature))]
+
+    @cached_property
+    def _newest_day(self) -> IntArray:
+        return extreme_active_day(self._axis, self._changes, newest=True)
+
+    @cached_property
+    def _oldest_day(self) -> IntArray:
+        return extreme_active_day(self._axis, self._changes, newest=False)
+
+    def _n_days(self, feature: FeatureDefinition) -> IntArray:
+        """Days that a mean or deviation divides by; 0 or less where it is null."""
+        width = feature.window_days or 0
+        if feature.denominator == "observed":
+            return self._sum(feature, "observed")
+        if feature.denominator == "since_first":
+            age = self._axis.origin - feature.offset_days - self._oldest_day
+            return np.where(self._oldest_day == NO_VALUE, 0, np.minimum(age, width))
+        return np.full(len(self._axis), width, dtype=np.int64)
+
+    def _divided(self, feature: FeatureDefinition, numerator: npt.NDArray[np.float64]) -> pl.Series:
+        n_days = self._n_days(feature)
+        is_null = n_days <= 0
+        return _with_nulls(pl.Series(feature.name, numerator / np.maximum(n_days, 1)), is_null)
+
+    def _scaled_deviation(self, feature: FeatureDefinition) -> npt.NDArray[np.float64]:
+        """The deviation times n: sqrt(n * sum of squares - square of the sum), in integers up to the root."""
+        width = feature.window_days or 0
+        greatest = int(np.abs(self._changes.total_after).max(initial=0))
+        if width * greatest**2 > _MAX_INT:
+            raise OutOfRange("daily totals too great for a deviation", feature=feature.name, total=greatest)
+        n_days, total = np.maximum(self._n_days(feature), 0), self._sum(feature, "total")
+        squares = self._sum(feature, "square")
+        if (width * greatest) ** 2 > _MAX_INT:
+            # Python's integers have no bound; only sets with totals in the millions come here.
+            n_days, total, squares = n_days.astype(object), total.astype(object), squares.astype(object)
+        spread = np.maximum(n_days * squares - total * total, 0)
+        return np.sqrt(spread.astype(np.float64))
+
+
+def feature_window(feature: FeatureDefinition) -> Window:
+    """The event days `t - last .. t - first` of a windowed feature or lag."""
+    if feature.aggregation == "lag":
+        return Window(feature.lag_days or 0, feature.lag_days or 0)
+    return Window(feature.offset_days + 1, feature.offset_days + (feature.window_days or 0))
+
+
+def _sums_of(feature: FeatureDefinition) -> list[StatisticWindow]:
+    """The sums that a feature needs."""
+    if feature.aggregation not in {*_STATISTIC, "std"}:
+        return []
+    names = ["total", "square"] if feature.aggregation == "std" else [_STATISTIC[feature.aggregation]]
+    if feature.denominator == "observed":
+        names.append("observed")
+    return [StatisticWindow(name, feature_window(feature)) for name in names]
+
+
+def _integers(feature: FeatureDefinition, values: IntArray, is_null: npt.NDArray[np.bool_] | None = None) -> pl.Series:
+    column = pl.Series(feature.name, values, dtype=pl.Int64)
+    return column if is_null is None else _with_nulls(column, is_null)
+
+
+def _with_nulls(column: pl.Series, is_null: npt.NDArray[np.bool_]) -> pl.Series:
+    return column.set(pl.Series(is_null), None) if is_null.any() else column

@@ -1,0 +1,121 @@
+"""What features read from one ledger: their measure (source, value, filter), and its postings as integer arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from replenish.errors import OutOfRange
+from replenish.features.definitions.model import (
+    COUNTED_KINDS,
+    FeatureDefinition,
+    FeatureSet,
+    FeatureSource,
+    RowFilter,
+)
+from replenish.features.offline.daily_changes import DailyChanges, daily_changes
+from replenish.features.offline.latest_version import ENTITY_NUMBER, instants_us
+from replenish.features.offline.query_axis import QueryAxis
+
+LedgerFrame = pl.DataFrame | pl.LazyFrame
+"""The postings of a source, in memory or still to be read."""
+
+_INTEGERS = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+
+
+class Measure(NamedTuple):
+    """What daily totals are of: one value of one source, of all postings or of some."""
+
+    source: str
+    value: str | None
+    where: RowFilter | None
+
+
+def measures_of(feature_set: FeatureSet) -> dict[Measure, list[FeatureDefinition]]:
+    """The features that need daily totals, by measure."""
+    found: dict[Measure, list[FeatureDefinition]] = {}
+    for feature in feature_set.features:
+        if feature.source is not None and feature.aggregation != "last":
+            found.setdefault(Measure(feature.source, feature.value, feature.where), []).append(feature)
+    return found
+
+
+def latest_of(feature_set: FeatureSet) -> dict[tuple[str, RowFilter | None], list[FeatureDefinition]]:
+    """The features that read a latest value, by source and filter."""
+    found: dict[tuple[str, RowFilter | None], list[FeatureDefinition]] = {}
+    for feature in feature_set.features:
+        if feature.source is not None and feature.aggregation == "last":
+            found.setdefault((feature.source, feature.where), []).append(feature)
+    return found
+
+
+def ledger_columns(feature_set: FeatureSet, source: FeatureSource) -> list[str]:
+    """The columns of a source's ledger that the set reads."""
+    features = [f for f in feature_set.features if f.source == source.name]
+    columns = [*feature_set.entity, "knowledge_time", "posting_kind"]
+    if any(f.aggregation == "last" for f in features):
+        columns += ["event_time", "version_nr", *source.fact_key]
+    if any(f.aggregation != "last" for f in features):
+        columns += ["event_date", "posting_sign"]
+    columns += [f.value for f in features if f.value is not None]
+    columns += [f.where.column for f in features if f.where is not None]
+    return list(dict.fromkeys(columns))
+
+
+def check_ledgers(feature_set: FeatureSet, ledgers: Mapping[str, LedgerFrame]) -> None:
+    """Refuse ledgers that the set cannot be evaluated on.
+
+    Raises:
+        OutOfRange: A source has no ledger, a ledger lacks a column, or a value to be summed is no integer.
+    """
+    for name in {f.source for f in feature_set.features if f.source is not None}:
+        if name not in ledgers:
+            raise OutOfRange("a source of the set has no ledger", feature_set=feature_set.name, source=name)
+        schema = ledgers[name].lazy().collect_schema()
+        missing = [c for c in ledger_columns(feature_set, feature_set.source(name)) if c not in schema]
+        if missing:
+            raise OutOfRange("the ledger lacks columns", feature_set=feature_set.name, source=name, columns=missing)
+    for measure, features in measures_of(feature_set).items():
+        if measure.value is None or all(f.aggregation == "count" for f in features):
+            continue
+        dtype = ledgers[measure.source].lazy().collect_schema()[measure.value]
+        if dtype not in _INTEGERS:
+            raise OutOfRange("only integers are summed", source=measure.source, column=measure.value, dtype=str(dtype))
+
+
+def is_wanted(where: RowFilter) -> pl.Expr:
+    """Whether a posting passes a filter; a null does not."""
+    return (pl.col(where.column) == pl.lit(where.equals)).fill_null(False)
+
+
+def measure_changes(axis: QueryAxis, ledger: pl.DataFrame, source: FeatureSource, measure: Measure) -> DailyChanges:
+    """The changes of a measure's daily totals, from the ledger of the axis's entities (with `_entity`)."""
+    is_posting = pl.col("posting_kind").is_in(list(source.posting_kinds)) & pl.col("event_date").is_not_null()
+    if measure.value is not None:
+        is_posting &= pl.col(measure.value).is_not_null()
+    if measure.where is not None:
+        is_posting &= is_wanted(measure.where)
+    is_counted = pl.col("posting_kind").is_in([k for k in source.posting_kinds if k in COUNTED_KINDS])
+    sign = pl.col("posting_sign").cast(pl.Int64)
+    is_summed = measure.value is not None and ledger.schema[measure.value] in _INTEGERS
+    value = pl.col(str(measure.value)).cast(pl.Int64) if is_summed else pl.lit(0, dtype=pl.Int64)
+    postings = ledger.filter(is_posting).select(
+        ENTITY_NUMBER,
+        pl.col("event_date").cast(pl.Date).to_physical().cast(pl.Int64).alias("event"),
+        "knowledge_time",
+        (sign * value).alias("total"),
+        pl.when(is_counted).then(sign).otherwise(0).alias("count"),
+    )
+    entity, event, total, count = (postings[c].to_numpy() for c in (ENTITY_NUMBER, "event", "total", "count"))
+    return daily_changes(axis, entity, event, instants_us(postings["knowledge_time"]), total, count)
+
+
+def numbered_ledger(
+    ledger: LedgerFrame, columns: Sequence[str], entity: Sequence[str], entities: pl.DataFrame
+) -> pl.DataFrame:
+    """The rows of some entities, with the entity's number in `entities` (Int64), other columns dropped."""
+    numbers = entities.lazy().with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ENTITY_NUMBER))
+    chosen = ledger.lazy().select(columns)
+    return chosen.join(numbers, on=list(entity), how="inner", nulls_equal=True).collect()
