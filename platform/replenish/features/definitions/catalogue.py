@@ -29,8 +29,8 @@ taken off; a date is *observed* where any fact of it was known, *active* where D
 is asked at cut-offs, one with `instant` at any instant.
 
 To add or change a feature: edit the set's file, raise its `version` if a meaning changes (words and owners are free),
-then `replenish features record`, `replenish features catalogue`, `make check`. One name has one meaning over all sets. A
-classification is the strictest of the contract columns that are read. `for_days: [7, 28]` in a file stands for one
+then `replenish features record`, `replenish features catalogue`, `make check`. One name has one meaning over all sets.
+A classification is the strictest of the contract columns read. `for_days: [7, 28]` in a file stands for one
 feature a number, which takes the place of `{days}`.
 """
 

@@ -60,6 +60,7 @@ class SourceColumn:
     """One column of a source: a silver column renamed and, where the type differs, cast; nothing else."""
 
     name: str
+    """In the gold table and in the ledgers that evaluators take."""
     from_column: str
     """Column of the stream's contract."""
     unit: str
