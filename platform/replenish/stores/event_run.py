@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import overload
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import accumulate, groupby
+from typing import NamedTuple, overload
+
+import msgspec
 
 from replenish.stores.journal_entry import EventEntry
+from replenish.stores.packed_bodies import pack_bodies
 
 SHORTEST_RUN = 8
 """Fewer events in a row with the same attributes are journalled one row each."""
 LONGEST_RUN = 2_000
 LARGEST_RUN_BYTES = 8 << 20
+
+
+class PackedRun(NamedTuple):
+    """What of a run does not depend on its place in the log, as it is written."""
+
+    ids: bytes
+    """A JSON array."""
+    ends: bytes
+    """Where each body ends, 32 bits each, little-endian."""
+    digests: list[bytes]
+    """SHA-256 of each body."""
+    bodies: bytes
 
 
 class EventRun(Sequence[EventEntry]):
@@ -23,11 +40,21 @@ class EventRun(Sequence[EventEntry]):
         bodies: One per event, in the same order; views of a request that lies in memory anyway will do.
     """
 
-    __slots__ = ("bodies", "ids", "like", "n_bytes")
+    __slots__ = ("_packed", "bodies", "ids", "like", "n_bytes")
 
     def __init__(self, like: EventEntry, ids: list[str], bodies: Sequence[bytes | memoryview]) -> None:
         self.like, self.ids, self.bodies = like, ids, bodies
         self.n_bytes = sum(map(len, bodies))
+        self._packed: PackedRun | None = None
+
+    def packed(self) -> PackedRun:
+        """The run as it is written; made once, best before others have to wait for it."""
+        if self._packed is None:
+            digests = [sha256(body).digest() for body in self.bodies]
+            self._packed = PackedRun(
+                msgspec.json.encode(self.ids), packed_ends(self.bodies), digests, pack_bodies(self.bodies)
+            )
+        return self._packed
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,6 +93,19 @@ class JoinedEntries(Sequence[EventEntry]):
     def __getitem__(self, place: slice) -> list[EventEntry]: ...
     def __getitem__(self, place: int | slice) -> EventEntry | list[EventEntry]:
         return list(self)[place]
+
+
+def packed_ends(bodies: Iterable[bytes | memoryview]) -> bytes:
+    """Where each of the bodies ends once they are behind one another."""
+    ends = list(accumulate(map(len, bodies)))
+    return struct.pack(f"<{len(ends)}I", *ends)
+
+
+def pack_runs(entries: Sequence[EventEntry]) -> None:
+    """Pack the runs among the entries that will be written as they are, before the journal is locked for them."""
+    for part in entries.parts if isinstance(entries, JoinedEntries) else (entries,):
+        if isinstance(part, EventRun) and len(part) <= LONGEST_RUN and _may_be_a_run(part):
+            part.packed()
 
 
 def in_runs(entries: Sequence[EventEntry]) -> Iterator[EventRun | list[EventEntry]]:

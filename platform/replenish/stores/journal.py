@@ -20,7 +20,7 @@ from pathlib import Path
 import apsw
 
 from replenish.errors import DamagedLog, Fenced, OutOfRange, WriteConflict, WriterFailed
-from replenish.stores.event_run import EventRun, JoinedEntries
+from replenish.stores.event_run import EventRun, JoinedEntries, pack_runs
 from replenish.stores.failpoints import failpoint
 from replenish.stores.fence import FIRST_EPOCH, Fence, fence_of
 from replenish.stores.journal_chain import GENESIS, LogRow, next_chain, shared_header
@@ -121,6 +121,7 @@ class Journal(JournalReader):
         if not entries:
             return []
         time = now.astimezone(UTC).isoformat()
+        pack_runs(entries)
         with self.transaction() as tail:
             receipts = None if self._expects_known else self._append_new(entries, tail, time)
             if receipts is None:

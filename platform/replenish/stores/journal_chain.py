@@ -96,20 +96,17 @@ def next_chain(
     return hashlib.sha256(before + body_digest + header.encode()).digest()
 
 
-def links_of_run(
-    before: bytes, first_seq: int, time: str, epoch: int, run: EventRun
-) -> tuple[list[bytes], list[bytes]]:
-    """Digests of the bodies of a run and the chain at each, as `next_chain` has them, in one pass."""
+def links_of_run(before: bytes, first_seq: int, time: str, epoch: int, run: EventRun) -> list[bytes]:
+    """The chain at each event of a run, as `next_chain` has it, in one pass."""
     sha256, like = hashlib.sha256, run.like
     trace = "-" if like.traceparent is None else f"{len(like.traceparent)}:{like.traceparent}"
     shared = shared_header(epoch, time, like.source, like.type, like.subject, like.dataschema)
     rest = f"{shared}{trace} -"
-    digests = [sha256(body).digest() for body in run.bodies]
     chains: list[bytes] = []
-    for seq, (id_, digest) in enumerate(zip(run.ids, digests, strict=True), first_seq):
+    for seq, (id_, digest) in enumerate(zip(run.ids, run.packed().digests, strict=True), first_seq):
         before = sha256(before + digest + f"{seq} {len(id_)}:{id_}{rest}".encode()).digest()
         chains.append(before)
-    return digests, chains
+    return chains
 
 
 def fault_of_row(row: LogRow, letters: Sequence[LetterRow], before: bytes, seq: int) -> str | None:

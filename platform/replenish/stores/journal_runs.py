@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import apsw
 import msgspec
 
 from replenish.errors import DamagedLog
-from replenish.stores.event_run import EventRun
+from replenish.stores.event_run import EventRun, packed_ends
 from replenish.stores.journal_chain import LogRow, canonical_digest, links_of_run
 from replenish.stores.journal_identity import FIND_SEQ, Select, insert_packed_identities
 from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
@@ -131,7 +130,7 @@ class RunRow(NamedTuple):
             last_seq=last_seq,
             chain=chains[-DIGEST_BYTES:],
             ids=msgspec.json.encode(msgspec.json.decode(self.ids)[a:b]),
-            ends=bytes(4 * n) if self.bodies is None else _packed_ends(bodies),
+            ends=bytes(4 * n) if self.bodies is None else packed_ends(bodies),
             digests=digests,
             chains=chains,
             canonical_digests=canonical,
@@ -152,13 +151,12 @@ def insert_run(
     Raises:
         apsw.ConstraintError: One of its identities is there already; the caller has to roll back.
     """
-    like, n, first = run.like, len(run), last_seq + 1
-    ids = msgspec.json.encode(run.ids)
-    insert_packed_identities(connection, like.source, run.ids, ids, first)
-    digests, chains = links_of_run(last_chain, first, time, epoch, run)
+    like, n, first, packed = run.like, len(run), last_seq + 1, run.packed()
+    insert_packed_identities(connection, like.source, run.ids, packed.ids, first)
+    chains = links_of_run(last_chain, first, time, epoch, run)
     shared = (like.source, like.type, like.subject, time, like.dataschema, like.traceparent, epoch)
-    packed = (ids, _packed_ends(run.bodies), b"".join(digests), b"".join(chains))
-    connection.execute(_INSERT, (first, last_seq + n, *shared, chains[-1], *packed, None, pack_bodies(run.bodies)))
+    columns = (packed.ids, packed.ends, b"".join(packed.digests), b"".join(chains), None, packed.bodies)
+    connection.execute(_INSERT, (first, last_seq + n, *shared, chains[-1], *columns))
     return chains[-1]
 
 
@@ -235,11 +233,6 @@ def clear_bodies(connection: apsw.Connection, first_seq: int, last_seq: int) -> 
             connection.execute("delete from event_runs where first_seq = ?", (run.first_seq,))
             connection.executemany(_INSERT, pieces)
         after = run.last_seq
-
-
-def _packed_ends(bodies: Iterable[bytes | memoryview]) -> bytes:
-    ends = list(accumulate(map(len, bodies)))
-    return struct.pack(f"<{len(ends)}I", *ends)
 
 
 def _nth(packed: bytes, nr: int) -> bytes:
