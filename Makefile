@@ -13,11 +13,12 @@ NAME ?= loop
 TIER ?= nightly
 SHARD ?= 1/1
 MINUTES ?=
+HISTORIES ?= 10000
 SEED ?= 1
 SOURCE := $(if $(DATA),--data $(DATA)) $(if $(FEED),--feed $(FEED)) $(if $(ASSUME),--assume $(ASSUME))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dev backtest faults bench poison studies doors lock clean
+.PHONY: help setup demo test check dev backtest faults bench poison features-oracle studies doors lock clean
 
 help: ## print this help
 	@echo "replenish: events in, explained replenishment orders out"
@@ -59,6 +60,9 @@ bench: $(READY) ## a benchmark by name: make bench NAME=loop
 
 poison: $(READY) ## 100,000 malformed inputs over all doors (about five minutes)
 	$(BIN)/python -m tests.poison.run --inputs 100000 --seed $(SEED) --record
+
+features-oracle: $(READY) ## features against the oracle over HISTORIES=10000 random histories (a few minutes)
+	$(BIN)/python -m tests.oracle.run --histories $(HISTORIES) --processes 2
 
 studies: $(READY) ## the long studies: drift over 40 seeds, quantile coverage (about an hour)
 	$(BIN)/replenish bench drift

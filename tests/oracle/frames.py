@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from tests.oracle.histories import Entity, History, Setting, postings_of
+from tests.oracle.histories import Entity, History, Setting, ledger_of
 from tests.oracle.known_at import origin_date
 
 ENTITY = ("sku_id", "location_id")
@@ -40,7 +40,7 @@ def ledger_rows(history: History, setting: Setting) -> list[dict[str, Any]]:
             **{name: posting[name] for name in POSTING},
             **posting["values"],
         }
-        for posting in postings_of(history.statements)
+        for posting in ledger_of(history)
     ]
 
 
@@ -72,14 +72,15 @@ def price_frame(ledger: pl.DataFrame) -> pl.DataFrame:
 
 def demand_frame(ledger: pl.DataFrame) -> pl.DataFrame:
     """A ledger as `fct_demand`: increments per entity, event date and knowledge date."""
-    sign = pl.col("posting_sign").cast(pl.Int64)
+    sign, kind = pl.col("posting_sign").cast(pl.Int64), pl.col("posting_kind")
+    sale_sign = pl.when(kind != "return").then(sign).otherwise(0)
     sums = ledger.group_by(*ENTITY, "event_date", "knowledge_date").agg(
-        units=(sign * pl.col("units")).sum(),
-        revenue_cents=(sign * pl.col("cents")).sum(),
-        returned_units=pl.lit(0, pl.Int64),
-        lines=sign.sum(),
+        units=(sale_sign * pl.col("units")).sum(),
+        revenue_cents=(sale_sign * pl.col("cents")).sum(),
+        returned_units=-((sign - sale_sign) * pl.col("units")).sum(),
+        lines=sign.filter(kind.is_in(["version", "reversal"])).sum(),
     )
-    return sums.filter((pl.col("units") != 0) | (pl.col("revenue_cents") != 0) | (pl.col("lines") != 0))
+    return sums.filter(pl.any_horizontal(pl.col("units", "revenue_cents", "returned_units", "lines") != 0))
 
 
 def _first_origin(known: Any, setting: Setting) -> Any:

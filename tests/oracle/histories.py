@@ -1,8 +1,9 @@
 """Random histories of what sources said, with everything that makes known-at-the-time hard.
 
 Late, corrected, retracted and retold facts, deliveries that come twice, event times that move, facts that move to
-another entity, facts known before they happen, records that arrive out of order, ties of every kind, gaps, nulls, zeros
-and negative values, instants within a microsecond of a cut-off, and days on which clocks change.
+another entity, facts that are partly cancelled, facts known before they happen, records that arrive out of order, ties
+of every kind, gaps, nulls, zeros and negative values, instants within a microsecond of a cut-off, and days on which
+clocks change.
 
 One set of drawing functions serves two sources of choices: `Seeded` draws thousands of histories fast, `strategy` lets
 hypothesis draw and shrink them. Plain Python; frames are made in `frames`.
@@ -11,7 +12,7 @@ hypothesis draw and shrink them. Plain Python; frames are made in `frames`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Protocol, TypeVar
@@ -19,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from tests.oracle.known_at import DENOMINATORS, WINDOWED, Feature, cutoff_instant
+from tests.oracle.known_at import DENOMINATORS, FACT_KINDS, WINDOWED, Feature, cutoff_instant
 
 T = TypeVar("T")
 Entity = tuple[str, str]
@@ -58,6 +59,8 @@ class Setting:
     centre: date
     shape: str
     n_days: int = SPANS[0]
+    kinds: tuple[str, ...] = FACT_KINDS
+    """Posting kinds that the source takes; ledgers hold others too."""
 
     @property
     def first_day(self) -> date:
@@ -86,11 +89,32 @@ class Statement:
 
 
 @dataclass(frozen=True)
+class Cancellation:
+    """Units taken back from a version of a fact, on its date, while that version stands; or a return by itself."""
+
+    kind: str
+    """`cancellation` or `return`."""
+    fact: tuple[Any, ...]
+    version_nr: int
+    key: Entity
+    event_time: datetime
+    event_date: date
+    knowledge_time: datetime
+    taken_back: datetime | None
+    """When it stopped counting: its sale was corrected or retracted, or the cancellation itself was."""
+    values: dict[str, Any]
+
+    def stands_at(self, as_of: datetime) -> bool:
+        return self.knowledge_time <= as_of and (self.taken_back is None or as_of < self.taken_back)
+
+
+@dataclass(frozen=True)
 class History:
     """Statements, and the spine rows (entity, as_of) that are asked about; any order, repeats allowed."""
 
     statements: tuple[Statement, ...]
     spine: tuple[tuple[Entity, datetime], ...]
+    cancellations: tuple[Cancellation, ...] = ()
 
 
 class Chooser(Protocol):
@@ -127,7 +151,8 @@ def draw_setting(chooser: Chooser) -> Setting:
     zone, centre, changing = pick(chooser, CLOCK_CHANGES)
     cutoff = pick(chooser, (time(6), time(0), time(23, 45), changing, changing, changing))
     feed_zone = pick(chooser, (zone, zone, "America/Los_Angeles", "Asia/Tokyo"))
-    return Setting(zone, feed_zone, cutoff, centre, pick(chooser, SHAPES), pick(chooser, SPANS))
+    kinds = pick(chooser, (FACT_KINDS, (*FACT_KINDS, "cancellation")))
+    return Setting(zone, feed_zone, cutoff, centre, pick(chooser, SHAPES), pick(chooser, SPANS), kinds)
 
 
 MIXED_CENTS = (100, 1_000_001, 0, None, -1_000_000)
@@ -197,7 +222,8 @@ def draw_history(chooser: Chooser, setting: Setting, number: int = 0) -> History
     pen = _Pen(chooser, setting, number, pick(chooser, (MIXED_CENTS, EVEN_CENTS)))
     n_facts = chooser.whole(0, pick(chooser, (6, 20, 40)))
     statements = [said for nr in range(n_facts) for said in _fact(pen, nr)]
-    return History(tuple(statements), tuple(_spine(pen, statements)))
+    cancellations = tuple(_cancellations(pen, statements))
+    return History(tuple(statements), tuple(_spine(pen, statements)), cancellations)
 
 
 def _fact(pen: _Pen, nr: int) -> list[Statement]:
@@ -238,6 +264,30 @@ def _pause(chooser: Chooser) -> timedelta:
     """Until the next record of a fact; none, and back in time for one that arrives out of order."""
     days = pick(chooser, (1, 0, 0, 2, 7, -1))
     return timedelta(days=days, hours=0 if days == 0 else chooser.whole(0, 12))
+
+
+def _cancellations(pen: _Pen, statements: Sequence[Statement]) -> Iterator[Cancellation]:
+    """Of some versions a part is cancelled while they stand; some returns find no sale."""
+    postings = postings_of(statements)
+    ends = {(p["fact"], p["version_nr"]): p["knowledge_time"] for p in postings if p["posting_kind"] == "reversal"}
+    for sale in postings:
+        if sale["posting_kind"] == "reversal" or pen.chooser.whole(0, 5) < 5:
+            continue
+        kind = pick(pen.chooser, ("cancellation", "cancellation", "return"))
+        known = sale["knowledge_time"] + timedelta(hours=pen.chooser.whole(0, 60))
+        # A return finds no sale, so it stands whatever becomes of one.
+        end = ends.get((sale["fact"], sale["version_nr"])) if kind == "cancellation" else None
+        if end is not None and end <= known:
+            continue
+        if pen.chooser.whole(0, 3) == 3:
+            retracted = known + timedelta(hours=pen.chooser.whole(0, 60))
+            end = retracted if end is None else min(end, retracted)
+        said = sale["values"]
+        units, cents = pick(pen.chooser, (1, 2)), pick(pen.chooser, (100, 1))
+        # A sale that does not say an amount has none to take back.
+        amounts = {"units": units if said["units"] is not None else None, "cents": cents if said["cents"] else None}
+        sold = (sale["fact"], sale["version_nr"], sale["key"], sale["event_time"], sale["event_date"])
+        yield Cancellation(kind, *sold, knowledge_time=known, taken_back=end, values={**said, **amounts})
 
 
 def _spine(pen: _Pen, statements: Sequence[Statement]) -> list[tuple[Entity, datetime]]:
@@ -334,6 +384,18 @@ def postings_of(statements: Sequence[Statement]) -> list[dict[str, Any]]:
             if live is not None:
                 version_nr += 1
                 postings.append(_posting(live, "version", 1, version_nr, record.knowledge_time))
+    return postings
+
+
+def ledger_of(history: History) -> list[dict[str, Any]]:
+    """All postings of a history: versions and reversals, cancellations and returns, and what takes those back."""
+    postings = postings_of(history.statements)
+    for cancelled in history.cancellations:
+        names = ("key", "fact", "event_date", "event_time", "version_nr", "values")
+        row = {name: getattr(cancelled, name) for name in names} | {"posting_kind": cancelled.kind}
+        postings.append(row | {"posting_sign": -1, "knowledge_time": cancelled.knowledge_time})
+        if cancelled.taken_back is not None:
+            postings.append(row | {"posting_sign": 1, "knowledge_time": cancelled.taken_back})
     return postings
 
 

@@ -25,6 +25,8 @@ WINDOWED = ("sum", "count", "count_nonzero", "mean", "std", "min", "max")
 AGGREGATIONS = (*WINDOWED, "lag", "days_since", "days_since_first", "last", "ratio")
 WHOLE = ("sum", "count", "count_nonzero", "min", "max", "lag", "days_since", "days_since_first")
 """Aggregations whose result is an integer."""
+FACT_KINDS = ("version", "reversal")
+"""Posting kinds of facts. Others (`cancellation`, `return`) move a total where a source takes them, never a count."""
 DENOMINATORS = ("calendar", "observed", "since_first")
 
 
@@ -85,10 +87,16 @@ def origin_date(as_of: datetime, zone: str, cutoff: time) -> date:
 
 
 def known_values(
-    features: Sequence[Feature], postings: Sequence[Posting], key: object, as_of: datetime, zone: str, cutoff: time
+    features: Sequence[Feature],
+    postings: Sequence[Posting],
+    key: object,
+    as_of: datetime,
+    zone: str,
+    cutoff: time,
+    kinds: Sequence[str] = FACT_KINDS,
 ) -> dict[str, Known]:
-    """Every feature of one spine row, by name."""
-    visible = [p for p in postings if p["key"] == key and p["knowledge_time"] <= as_of]
+    """Every feature of one spine row, by name; `kinds` are the posting kinds that the source takes."""
+    visible = [p for p in postings if p["key"] == key and p["knowledge_time"] <= as_of and p["posting_kind"] in kinds]
     origin = origin_date(as_of, zone, cutoff)
     values = {f.name: _value(f, visible, as_of, origin) for f in features if f.aggregation != "ratio"}
     for feature in features:
@@ -114,7 +122,8 @@ def _days(visible: Sequence[Posting], value: str | None) -> dict[date, Day]:
         if said is not None:
             day = days.get(posting["event_date"], Day())
             sign = posting["posting_sign"]
-            days[posting["event_date"]] = Day(day.total + sign * said, day.n_facts + sign)
+            n_facts = sign if posting["posting_kind"] in FACT_KINDS else 0
+            days[posting["event_date"]] = Day(day.total + sign * said, day.n_facts + n_facts)
     return days
 
 

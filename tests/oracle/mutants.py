@@ -227,8 +227,38 @@ class NullsAreZeros(RangeJoin):
     """A fact without a value says 0, so its day is observed."""
 
     def saying(self, rows: pl.DataFrame, value: str | None) -> pl.DataFrame:
-        said = pl.lit(0, pl.Int64) if value is None else pl.col(value).fill_null(0)
-        return rows.with_columns(said=said)
+        return super().saying(rows if value is None else rows.with_columns(pl.col(value).fill_null(0)), value)
+
+
+class CancellationsIgnored(RangeJoin):
+    """What was cancelled still counts as sold."""
+
+    def postings(self, ledger: pl.DataFrame) -> pl.DataFrame:
+        return ledger.filter(pl.col("posting_kind") != "cancellation")
+
+
+class EveryKindCounts(RangeJoin):
+    """Postings of kinds that the source does not take are added up too."""
+
+    def saying(self, rows: pl.DataFrame, value: str | None) -> pl.DataFrame:
+        return super().saying(rows.with_columns(posting_kind=pl.lit("version")), value)
+
+
+class CancelledLineIsNone(RangeJoin):
+    """A cancellation takes a fact away, not only units."""
+
+    def is_counted(self) -> pl.Expr:
+        return pl.lit(True)
+
+
+class CancelledIsReversed(RangeJoin):
+    """Whatever bears a minus ends the version that it names."""
+
+    def live(self, rows: pl.DataFrame) -> pl.DataFrame:
+        minus = pl.col("posting_sign") < 0
+        return super().live(
+            rows.with_columns(posting_kind=pl.when(minus).then(pl.lit("reversal")).otherwise("posting_kind"))
+        )
 
 
 class NegativeIsInactive(RangeJoin):

@@ -13,7 +13,7 @@ from datetime import time, timedelta
 import polars as pl
 
 from replenish.bitemporal import origin_instant_expr
-from tests.oracle.known_at import WHOLE, Feature
+from tests.oracle.known_at import FACT_KINDS, WHOLE, Feature
 
 ROW = "_row"
 
@@ -29,6 +29,7 @@ class Question:
     fact_key: tuple[str, ...]
     zone: str
     cutoff: time
+    kinds: tuple[str, ...] = FACT_KINDS
 
 
 Evaluator = Callable[[Question], pl.DataFrame]
@@ -88,7 +89,8 @@ class RangeJoin:
         return self.joined.filter(pl.col(column) == wanted)
 
     def saying(self, rows: pl.DataFrame, value: str | None) -> pl.DataFrame:
-        """Postings that say something, with `said`."""
+        """Postings that the source takes and that say something, with `said`."""
+        rows = rows.filter(pl.col("posting_kind").is_in(self.question.kinds))
         if value is None:
             return rows.with_columns(said=pl.lit(0, pl.Int64))
         return rows.filter(pl.col(value).is_not_null()).with_columns(said=pl.col(value))
@@ -99,9 +101,12 @@ class RangeJoin:
         if key not in self._days:
             rows = self.saying(self.chosen(feature), feature.value)
             sign = pl.col("posting_sign").cast(pl.Int64)
-            sums = {"total": (sign * pl.col("said")).sum(), "n_facts": sign.sum()}
+            sums = {"total": (sign * pl.col("said")).sum(), "n_facts": sign.filter(self.is_counted()).sum()}
             self._days[key] = rows.group_by(ROW, "origin", "event_date").agg(**sums)
         return self._days[key]
+
+    def is_counted(self) -> pl.Expr:
+        return pl.col("posting_kind").is_in(FACT_KINDS)
 
     def is_active(self) -> pl.Expr:
         return pl.col("total") != 0

@@ -15,8 +15,8 @@ import pytest
 from replenish.bitemporal import knowledge_date_expr, live_versions
 from tests.oracle.compare import TEST_SEEDS, Batch, batch_of, question_of
 from tests.oracle.frames import demand_frame, price_frame, stock_frame
-from tests.oracle.histories import CLOCK_CHANGES, SHAPES, Statement, entities, postings_of
-from tests.oracle.known_at import Feature, cutoff_instant, known_values
+from tests.oracle.histories import CLOCK_CHANGES, SHAPES, Statement, entities, ledger_of, postings_of
+from tests.oracle.known_at import FACT_KINDS, Feature, cutoff_instant, known_values
 
 
 def said(nr: int, hour: int, units: int | None, *, is_out: bool = False, day: int = 1) -> Statement:
@@ -108,6 +108,9 @@ def of_history(batch: Batch, number: int) -> Iterator[str]:
         "out of order": sum(
             s.fact == after.fact and after.knowledge_time < s.knowledge_time for s, after in pairwise(told_by)
         ),
+        "partly cancelled": sum(c.kind == "cancellation" for c in history.cancellations),
+        "returned by itself": sum(c.kind == "return" for c in history.cancellations),
+        "cancellation taken back": sum(c.taken_back is not None for c in history.cancellations),
         "spine row twice": len(history.spine) - len(set(history.spine)),
         "entity that never occurs": sum(key == entities(number)[3] for key, _ in history.spine),
         "as of a knowledge time": sum(as_of in known for _, as_of in history.spine),
@@ -125,7 +128,7 @@ def test_every_difficulty_occurs() -> None:
         *("entity that never occurs", "as of a knowledge time", "as of the cut-off of a clock change"),
         *("tie of knowledge times", "tie of event times", "late", "known before it happens", "retracted"),
         *("retracted and told again", "taken back at once", "moved date", "moved entity", "corrected"),
-        *("null", "zero", "negative"),
+        *("null", "zero", "negative", "partly cancelled", "returned by itself", "cancellation taken back"),
     ]
     assert {name: found[name] for name in expected if found[name] < 25} == {}
     assert {batch.setting.shape for batch in batches} == set(SHAPES)
@@ -145,7 +148,7 @@ def test_ledgers_keep_the_promises_of_silver(seed: int) -> None:
     newest = ledger["knowledge_time"].max()
     assert isinstance(newest, datetime)
     live = live_versions(ledger, key=question.fact_key, as_of=newest)
-    assert live.height == ledger["posting_sign"].sum()
+    assert live.height == ledger.filter(pl.col("posting_kind").is_in(FACT_KINDS))["posting_sign"].sum()
     known = knowledge_date_expr("knowledge_time", question.zone, question.cutoff)
     assert ledger.select(known)["knowledge_time"].equals(ledger["knowledge_date"], check_names=False)
 
@@ -169,11 +172,12 @@ def test_daily_increments_add_up_to_what_a_cutoff_knows(seed: int) -> None:
     setting = batch.setting
     features = [Feature("units", "sum", "units", 7), Feature("lines", "count", None, 7)]
     for history in batch.histories:
-        postings = postings_of(history.statements)
+        postings = ledger_of(history)
         for key, instant in history.spine:
             origin = instant.date()
             as_of = cutoff_instant(origin, setting.zone, setting.cutoff)
-            known = known_values(features, postings, key, as_of, setting.zone, setting.cutoff)
+            taken = (*FACT_KINDS, "cancellation")
+            known = known_values(features, postings, key, as_of, setting.zone, setting.cutoff, taken)
             sums = increments.filter(
                 pl.col("sku_id") == key[0],
                 pl.col("location_id") == key[1],

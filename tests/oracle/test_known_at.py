@@ -14,7 +14,17 @@ from hypothesis import given, settings
 
 from replenish.bitemporal import origin_instant
 from tests.oracle.compare import is_same
-from tests.oracle.histories import SHAPES, History, Seeded, Setting, cases, draw_history, draw_setting, postings_of
+from tests.oracle.histories import (
+    SHAPES,
+    History,
+    Seeded,
+    Setting,
+    cases,
+    draw_history,
+    draw_setting,
+    ledger_of,
+    postings_of,
+)
 from tests.oracle.known_at import AGGREGATIONS, Feature, cutoff_instant, known_values, origin_date
 from tests.oracle.true_at import true_values
 
@@ -128,7 +138,7 @@ def test_every_aggregation_has_an_example_by_hand() -> None:
         ({"window_days": 1}, {"window_days": 7}, 0.0),
     ],
 )
-def test_a_ratio_is_null_over_zero(above: dict[str, int], below: dict[str, int], expected: float | None) -> None:
+def test_a_ratio_is_null_over_zero(above: dict[str, Any], below: dict[str, Any], expected: float | None) -> None:
     features = [
         Feature("r", "ratio", numerator="a", denominator_feature="b"),
         Feature("a", "sum", "units", **above),
@@ -151,6 +161,21 @@ def test_what_is_known_grows_and_shrinks_with_the_instant() -> None:
     }
     found = {text: known_values([sums], WEEK, KEY, at(text), "UTC", SIX)["f"] for text in seen}
     assert found == seen
+
+
+def test_a_cancellation_takes_units_back_and_leaves_the_fact() -> None:
+    cancelled = {**posting(5, "2025-05-06T00:00", 4, "b", sign=-1), "posting_kind": "cancellation"}
+    ledger = [posting(5, "2025-05-05T13:00", 5, "b"), cancelled]
+    features = [Feature("sum", "sum", "units", 7), Feature("n", "count", "units", 7), Feature("last", "last", "units")]
+
+    def known(as_of: str, *kinds: str) -> list[Any]:
+        return list(
+            known_values(features, ledger, KEY, at(as_of), "UTC", SIX, ("version", "reversal", *kinds)).values()
+        )
+
+    assert known("2025-05-07T06:00", "cancellation") == [1, 1, 5]
+    assert known("2025-05-07T06:00") == [5, 1, 5]
+    assert known("2025-05-05T23:00", "cancellation") == [0, 0, 5]
 
 
 def test_the_last_value_prefers_event_time_then_knowledge_then_the_fact() -> None:
@@ -210,10 +235,10 @@ def _changing_days(zone: str) -> list[date]:
 
 
 def _assert_both_agree(setting: Setting, features: tuple[Feature, ...], history: History) -> None:
-    postings = postings_of(history.statements)
+    postings, zone, cutoff = ledger_of(history), setting.zone, setting.cutoff
     for key, as_of in history.spine:
-        first = known_values(features, postings, key, as_of, setting.zone, setting.cutoff)
-        second = true_values(features, history.statements, key, as_of, setting.zone, setting.cutoff)
+        first = known_values(features, postings, key, as_of, zone, cutoff, setting.kinds)
+        second = true_values(features, history, key, as_of, zone, cutoff, setting.kinds)
         wrong = {name: (first[name], second[name]) for name in first if not is_same(first[name], second[name])}
         assert not wrong, wrong
 

@@ -13,4 +13,5 @@ from tests.oracle.range_join import RangeJoin
 def test_the_comparison_sees(mutant: type[RangeJoin]) -> None:
     found = next((m for m in (first_mismatch(mutant.answer, batch_of(seed)) for seed in TEST_SEEDS) if m), None)
     assert found is not None, f"{mutant.__doc__} Not seen in {len(TEST_SEEDS)} batches."
-    assert len(found.history.statements) <= 4, f"not cut down: {found}"
+    # A cancellation keeps all that was said of its fact.
+    assert len(found.history.statements) <= (8 if found.history.cancellations else 3), f"not cut down: {found}"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-from tests.oracle.histories import Statement
-from tests.oracle.known_at import Feature, Known, origin_date, ratio
+from tests.oracle.histories import Cancellation, History, Statement
+from tests.oracle.known_at import FACT_KINDS, Feature, Known, origin_date, ratio
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,17 @@ def true_facts(statements: Sequence[Statement], as_of: datetime) -> list[TrueFac
 
 
 def true_values(
-    features: Sequence[Feature], statements: Sequence[Statement], key: object, as_of: datetime, zone: str, cutoff: time
+    features: Sequence[Feature],
+    history: History,
+    key: object,
+    as_of: datetime,
+    zone: str,
+    cutoff: time,
+    kinds: Sequence[str] = FACT_KINDS,
 ) -> dict[str, Known]:
-    """Every feature of one spine row, by name."""
-    facts = [fact for fact in true_facts(statements, as_of) if fact.statement.key == key]
+    """Every feature of one spine row, by name; `kinds` are the posting kinds that the source takes."""
+    facts = [fact for fact in true_facts(history.statements, as_of) if fact.statement.key == key]
+    taken = [c for c in history.cancellations if c.key == key and c.kind in kinds and c.stands_at(as_of)]
     origin = origin_date(as_of, zone, cutoff)
     values: dict[str, Known] = {}
     for feature in sorted(features, key=lambda f: f.aggregation == "ratio"):
@@ -57,7 +64,8 @@ def true_values(
         elif feature.aggregation == "last":
             values[feature.name] = _last(feature, chosen, as_of)
         else:
-            values[feature.name] = _by_day(feature, chosen, origin)
+            back = [c for c in taken if where is None or c.values[where[0]] == where[1]]
+            values[feature.name] = _by_day(feature, chosen, back, origin)
     return {feature.name: values[feature.name] for feature in features}
 
 
@@ -76,14 +84,18 @@ def _last(feature: Feature, facts: Sequence[TrueFact], as_of: datetime) -> Known
     return None if is_stale else value
 
 
-def _by_day(feature: Feature, facts: Sequence[TrueFact], origin: date) -> Known:
-    """Lists of what was said per event date; null says nothing."""
+def _by_day(feature: Feature, facts: Sequence[TrueFact], taken: Sequence[Cancellation], origin: date) -> Known:
+    """Lists of what was said per event date; null says nothing. What is taken back belongs to a day with facts."""
     said: dict[date, list[int]] = {}
     for fact in facts:
         value = 0 if feature.value is None else fact.statement.values[feature.value]
         if value is not None:
             said.setdefault(fact.statement.event_date, []).append(int(value))
     sums = {day: sum(values) for day, values in said.items()}
+    for cancelled in taken:
+        value = 0 if feature.value is None else cancelled.values[feature.value]
+        if value is not None:
+            sums[cancelled.event_date] -= int(value)
     if feature.aggregation == "lag":
         day = origin - timedelta(days=feature.lag_days or 0)
         return sums.get(day, None if feature.denominator == "observed" else 0)

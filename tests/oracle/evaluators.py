@@ -1,0 +1,78 @@
+"""The evaluators under judgement, each as a function of a `Question`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import polars as pl
+
+from replenish.contracts.model import LogicalType
+from replenish.features.definitions.model import (
+    WINDOWED,
+    Aggregation,
+    Denominator,
+    FeatureDefinition,
+    FeatureSet,
+    FeatureSource,
+    RowFilter,
+    SourceColumn,
+)
+from replenish.features.offline.evaluator import evaluate
+from tests.oracle.known_at import Feature
+from tests.oracle.range_join import Evaluator, Question, RangeJoin
+
+SOURCE = "ledger"
+ROWS_AT_ONCE = 300
+"""Makes many partitions of a batch."""
+_TYPES: dict[str, LogicalType] = {"channel": "string", "is_promotion": "boolean"}
+
+
+def feature_set_of(question: Question) -> FeatureSet:
+    """The question's features as a set in the platform's own vocabulary."""
+    names = ("units", "cents", "channel", "is_promotion")
+    columns = tuple(SourceColumn(name, name, "units", _TYPES.get(name, "integer")) for name in names)
+    source = FeatureSource(SOURCE, "gold/fct_ledger", SOURCE, question.fact_key, columns, question.kinds)
+    return FeatureSet(
+        "oracle", "1.0.0", "", "", "instant", question.entity, (source,), tuple(map(_definition, question.features))
+    )
+
+
+def _definition(feature: Feature) -> FeatureDefinition:
+    kind = cast("Aggregation", feature.aggregation)
+    is_divided = kind in ("mean", "std", "lag")
+    return FeatureDefinition(
+        feature.name,
+        kind,
+        unit="units",
+        description="",
+        source=None if kind == "ratio" else SOURCE,
+        value=feature.value,
+        window_days=feature.window_days if kind in WINDOWED else None,
+        offset_days=feature.offset_days,
+        lag_days=feature.lag_days,
+        denominator=cast("Denominator", feature.denominator) if is_divided else None,
+        time_to_live_days=feature.time_to_live_days,
+        where=None if feature.where is None else RowFilter(*feature.where),
+        numerator=feature.numerator,
+        denominator_feature=feature.denominator_feature,
+    )
+
+
+def offline(question: Question) -> pl.DataFrame:
+    """The offline evaluator in one piece."""
+    ledgers = {SOURCE: question.ledger}
+    return evaluate(feature_set_of(question), question.spine, ledgers, question.zone, question.cutoff)
+
+
+def offline_in_parts(question: Question) -> pl.DataFrame:
+    """The offline evaluator over a lazy ledger, by many small partitions of entities."""
+    ledgers = {SOURCE: question.ledger.lazy()}
+    features, zone, cutoff = feature_set_of(question), question.zone, question.cutoff
+    return evaluate(features, question.spine, ledgers, zone, cutoff, rows_at_once=ROWS_AT_ONCE)
+
+
+EVALUATORS: dict[str, Evaluator] = {
+    "range_join": RangeJoin.answer,
+    "offline": offline,
+    "offline_in_parts": offline_in_parts,
+}
