@@ -126,6 +126,8 @@ MISTAKES = [
     ("lag_days: 1", "lag_days: 0", "features.units_lag_1.lag_days", "must be 1 to 3660 days, is 0"),
     ("window_days: 7", "window_days: -7", "features.units_sum__7.window_days", "must be 1 to 3660 days, is -7"),
     ("offset_days: 2", "offset_days: -1", "features.units_mean__28.offset_days", "must be 0 to 3660 days, is -1"),
+    (TTL, "    window_days: 7\n", "features.price_now.window_days", "means nothing for last"),
+    (TTL, "    where: {promotion: maybe}\n", "features.price_now.where", "is boolean and cannot equal 'maybe'"),
     (TTL, "    time_to_live_days: 0\n", "features.price_now.time_to_live_days", "must be 1 to 3660 days"),
     (
         "    source: sales\n    value: units\n" + MEAN,
@@ -176,6 +178,25 @@ def test_a_mistake_names_file_field_and_rule(tmp_path: Path, old: str, new: str,
     path = tmp_path / "small.yaml"
     assert str(caught.value).startswith(f"{path}: {field}: "), str(caught.value)
     assert rule in str(caught.value)
+
+
+PLANNED_FLAG = ("unit: flag}", "unit: flag, planned: true}")
+WAY_OUT = r"features\.promoted\.value: prices\.promotion is planned: declare .*, or drop `planned` from the column"
+
+
+def test_a_planned_filter_has_to_be_declared_too(tmp_path: Path) -> None:
+    filtered = ("    aggregation: lag\n", "    where: {buyer: b1}\n    aggregation: lag\n")
+    with pytest.raises(ContractError, match=r"features\.units_mean__28\.value: sales\.buyer is planned"):
+        small_set(tmp_path, filtered, ("unit: text}", "unit: text, planned: true}"))
+
+
+def test_a_declaration_of_another_planned_column_is_none(tmp_path: Path) -> None:
+    declared = ("  - {name: weekday", "  - {name: promoted, reads: prices.promotion, unit: flag, description: Too.}\n")
+    small_set(tmp_path, PLANNED_FLAG, (declared[0], declared[1] + declared[0]))
+    other = declared[1].replace("prices.promotion, unit: flag", "prices.price, unit: cents")
+    for kept in (declared[0], other + declared[0]):
+        with pytest.raises(ContractError, match=WAY_OUT):
+            small_set(tmp_path, PLANNED_FLAG, (declared[0], kept))
 
 
 def test_a_source_that_nobody_reads_is_refused(tmp_path: Path) -> None:
