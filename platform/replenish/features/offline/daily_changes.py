@@ -11,6 +11,9 @@ import numpy.typing as npt
 from replenish.bitemporal_windows import IntArray
 from replenish.features.offline.query_axis import QueryAxis, sorted_rows
 
+LEAST_NEEDED = 0.9
+"""Where fewer than this share of the postings can be seen by a query, the others are dropped first."""
+
 NEVER = int(np.iinfo(np.int64).max)
 """The instant after all instants."""
 
@@ -20,7 +23,7 @@ class DailyChanges:
     """Rows of shape (n_changes,), one per (entity, event, known), in that order; see `daily_changes`.
 
     `known` is never before the cut-off after the event day, nor before the oldest query: what is known earlier is not
-    told apart, since no window holds a day that is not over.
+    told apart, since no window holds a day that is not over. Some rows may be later than every query.
     """
 
     entity: IntArray
@@ -92,12 +95,11 @@ def daily_changes(
         count: What it adds to N.
     """
     newest_origin = int(axis.origin.max()) if len(axis) else 0
-    is_needed = (known <= axis.newest) & (event < newest_origin) & ((total != 0) | (count != 0))
-    columns = [entity, event, known, total, count]
-    if not len(axis) or not is_needed.all():
-        rows = np.flatnonzero(is_needed & (len(axis) > 0))
-        columns = [column[rows] for column in columns]
-    entity, event, known, total, count = columns
+    is_needed = (known <= axis.newest) & (event < newest_origin) & (len(axis) > 0)
+    if np.count_nonzero(is_needed) < LEAST_NEEDED * len(known):
+        # A few rows that nobody sees do no harm, and copying all others costs more than they do.
+        rows = np.flatnonzero(is_needed)
+        entity, event, known, total, count = (column[rows] for column in (entity, event, known, total, count))
     known = np.maximum(known, np.maximum(axis.calendar.instant_of(event + 1), axis.oldest))
     day_key = _day_key(entity, event)
     rows = sorted_rows(day_key)

@@ -13,14 +13,14 @@ from replenish.bitemporal_windows import IntArray
 from replenish.errors import OutOfRange
 from replenish.features.definitions.model import FeatureDefinition, FeatureSet
 from replenish.features.offline.latest_version import instants_us, latest_versions
-from replenish.features.offline.measure_features import MeasureFeatures
+from replenish.features.offline.measure_features import MeasureFeatures, posted_statistics
 from replenish.features.offline.measures import (
     LedgerFrame,
     check_ledgers,
     is_wanted,
     latest_of,
     ledger_columns,
-    measure_changes,
+    measure_postings,
     measures_of,
     numbered_ledger,
 )
@@ -125,8 +125,8 @@ class _Partition:
         found: dict[str, pl.Series] = {}
         for measure, features in measures_of(self.feature_set).items():
             if measure.source == name:
-                changes = measure_changes(self.axis, ledger, source, measure)
-                evaluated = MeasureFeatures(self.axis, changes, features)
+                postings = measure_postings(ledger, source, measure, posted_statistics(features))
+                evaluated = MeasureFeatures(self.axis, postings, features)
                 found |= {f.name: evaluated.column(f) for f in features}
         for (latest_source, where), features in latest_of(self.feature_set).items():
             if latest_source == name:

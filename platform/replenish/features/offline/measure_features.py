@@ -12,22 +12,38 @@ import polars as pl
 from replenish.bitemporal_windows import IntArray, Window
 from replenish.errors import BrokenPromise, OutOfRange
 from replenish.features.definitions.model import FeatureDefinition
-from replenish.features.offline.daily_changes import DailyChanges
+from replenish.features.offline.daily_changes import DailyChanges, daily_changes
 from replenish.features.offline.day_extremes import extreme_active_day, window_extreme
 from replenish.features.offline.query_axis import QueryAxis
 from replenish.features.offline.range_maximum import NO_VALUE
-from replenish.features.offline.window_sums import StatisticWindow, window_sums
+from replenish.features.offline.window_sums import DayRows, StatisticWindow, known_window_totals
 
 _STATISTIC = {"sum": "total", "count": "count", "count_nonzero": "active", "mean": "total", "lag": "total"}
+_PLAIN_SUMS = ("sum", "count", "mean", "lag")
+_PLAIN_DAYS = (None, "calendar")
+"""Features of these aggregations and denominators are sums of postings; all others need the days' totals."""
 _MAX_INT = 2**62
 
 
 class MeasureFeatures:
     """Evaluates features on the daily totals of one measure; results have shape (n_queries,), in query order."""
 
-    def __init__(self, axis: QueryAxis, changes: DailyChanges, features: Sequence[FeatureDefinition]) -> None:
-        self._axis, self._changes = axis, changes
-        self._sums = window_sums(axis, changes, [one for f in features for one in _sums_of(f)])
+    def __init__(self, axis: QueryAxis, postings: DayRows, features: Sequence[FeatureDefinition]) -> None:
+        self._axis, self._postings = axis, postings
+        wanted = [one for feature in features for one in _sums_of(feature)]
+        names = {one.statistic for one in wanted}
+        if names <= set(postings.delta):
+            # Sums of the postings themselves need no order among them.
+            self._sums = known_window_totals(axis, postings, wanted)
+            return
+        changes = self._changes
+        rows = DayRows(changes.entity, changes.event, changes.known, {n: changes.statistic(n) for n in names})
+        self._sums = known_window_totals(axis, rows, wanted)
+
+    @cached_property
+    def _changes(self) -> DailyChanges:
+        of = self._postings
+        return daily_changes(self._axis, of.entity, of.event, of.known, of.delta["total"], of.delta["count"])
 
     def column(self, feature: FeatureDefinition) -> pl.Series:
         """The values of a feature: Int64 or Float64, null where the tables of the aggregations say so."""
@@ -92,6 +108,13 @@ class MeasureFeatures:
             n_days, total, squares = n_days.astype(object), total.astype(object), squares.astype(object)
         spread = np.maximum(n_days * squares - total * total, 0)
         return np.sqrt(spread.astype(np.float64))
+
+
+def posted_statistics(features: Sequence[FeatureDefinition]) -> list[str]:
+    """Which of `total` and `count` the postings must say for these features."""
+    if all(feature.aggregation in _PLAIN_SUMS and feature.denominator in _PLAIN_DAYS for feature in features):
+        return sorted({_STATISTIC[feature.aggregation] for feature in features})
+    return ["total", "count"]
 
 
 def feature_window(feature: FeatureDefinition) -> Window:

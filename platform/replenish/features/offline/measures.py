@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -15,9 +15,8 @@ from replenish.features.definitions.model import (
     FeatureSource,
     RowFilter,
 )
-from replenish.features.offline.daily_changes import DailyChanges, daily_changes
 from replenish.features.offline.latest_version import ENTITY_NUMBER, instants_us
-from replenish.features.offline.query_axis import QueryAxis
+from replenish.features.offline.window_sums import DayRows
 
 LedgerFrame = pl.DataFrame | pl.LazyFrame
 """The postings of a source, in memory or still to be read."""
@@ -90,26 +89,41 @@ def is_wanted(where: RowFilter) -> pl.Expr:
     return (pl.col(where.column) == pl.lit(where.equals)).fill_null(False)
 
 
-def measure_changes(axis: QueryAxis, ledger: pl.DataFrame, source: FeatureSource, measure: Measure) -> DailyChanges:
-    """The changes of a measure's daily totals, from the ledger of the axis's entities (with `_entity`)."""
-    is_posting = pl.col("posting_kind").is_in(list(source.posting_kinds)) & pl.col("event_date").is_not_null()
-    if measure.value is not None:
-        is_posting &= pl.col(measure.value).is_not_null()
+def measure_postings(ledger: pl.DataFrame, source: FeatureSource, measure: Measure, names: Collection[str]) -> DayRows:
+    """What the postings of a measure add to its daily totals, from a ledger with `_entity`.
+
+    Args:
+        ledger: Postings of the source, of the axis's entities.
+        source: Which posting kinds there are.
+        measure: Value and filter.
+        names: `total` (D), `count` (N) or both.
+    """
     if measure.where is not None:
-        is_posting &= is_wanted(measure.where)
-    is_counted = pl.col("posting_kind").is_in([k for k in source.posting_kinds if k in COUNTED_KINDS])
-    sign = pl.col("posting_sign").cast(pl.Int64)
+        ledger = ledger.filter(is_wanted(measure.where))
+    says = pl.col("event_date").is_not_null()
+    if measure.value is not None:
+        says &= pl.col(measure.value).is_not_null()
     is_summed = measure.value is not None and ledger.schema[measure.value] in _INTEGERS
     value = pl.col(str(measure.value)).cast(pl.Int64) if is_summed else pl.lit(0, dtype=pl.Int64)
-    postings = ledger.filter(is_posting).select(
-        ENTITY_NUMBER,
-        pl.col("event_date").cast(pl.Date).to_physical().cast(pl.Int64).alias("event"),
-        "knowledge_time",
-        (sign * value).alias("total"),
-        pl.when(is_counted).then(sign).otherwise(0).alias("count"),
+    counted = [kind for kind in source.posting_kinds if kind in COUNTED_KINDS]
+    sign = pl.col("posting_sign").cast(pl.Int64)
+    # A posting that adds nothing stays as one that adds 0: a copy without it would cost more.
+    delta = {
+        "total": pl.when(says & _is_of(source.posting_kinds)).then(sign * value).otherwise(0),
+        "count": pl.when(says & _is_of(counted)).then(sign).otherwise(0),
+    }
+    event = pl.col("event_date").cast(pl.Date).to_physical().cast(pl.Int64).fill_null(0)
+    postings = ledger.select(event.alias("event"), **{name: delta[name] for name in names})
+    return DayRows(
+        ledger[ENTITY_NUMBER].to_numpy(),
+        postings["event"].to_numpy(),
+        instants_us(ledger["knowledge_time"]),
+        {name: postings[name].to_numpy() for name in names},
     )
-    entity, event, total, count = (postings[c].to_numpy() for c in (ENTITY_NUMBER, "event", "total", "count"))
-    return daily_changes(axis, entity, event, instants_us(postings["knowledge_time"]), total, count)
+
+
+def _is_of(kinds: Sequence[str]) -> pl.Expr:
+    return pl.any_horizontal(pl.lit(False), *[pl.col("posting_kind") == kind for kind in kinds])
 
 
 def numbered_ledger(

@@ -12,7 +12,7 @@ from tests.oracle.range_join import Question
 
 def feature_set_of(question: Question, clock: str = "instant") -> FeatureSet:
     columns = tuple(SourceColumn(c, c, "units") for c in ("units", "cents", "channel", "is_promotion"))
-    source = FeatureSource("ledger", "gold/ledger", "ledger", question.fact_key, columns)
+    source = FeatureSource("ledger", "gold/ledger", "ledger", question.fact_key, columns, question.kinds)
     features = tuple(_defined(f) for f in question.features)
     # Ratios stand after the features that they divide.
     features = tuple(sorted(features, key=lambda f: f.aggregation == "ratio"))
