@@ -26,6 +26,8 @@ from replenish.errors import FileFault
 from replenish.ingest.json_lines import parse_json_lines
 from replenish.ingest.parquet_batches import MAX_COLUMNS, check_columns, parquet_frames
 from replenish.ingest.plain_columns import plain_columns
+from replenish.ingest.quotes import MARK, QuoteWatch, has_mark
+from replenish.ingest.reasons import MISPLACED_QUOTE
 from replenish.ingest.source import CheckedText, inflate_to_temporary, is_gzip, open_bytes
 
 CHUNK_ROWS = 250_000
@@ -135,10 +137,11 @@ def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_hea
         return "skip" if len(broken) <= MAX_BROKEN_ROWS else "error"
 
     first_row = 2 if has_header else 1
+    quotes = _quote_watch(file_format)
     with (
         open_bytes(path) as source,
         pacsv.open_csv(
-            cast("IO[bytes]", CheckedText(source, file_format.encoding)),
+            cast("IO[bytes]", CheckedText(source, file_format.encoding, quotes)),
             read_options=pacsv.ReadOptions(
                 use_threads=False,
                 block_size=BLOCK_BYTES,
@@ -158,8 +161,30 @@ def _delimited(path: Path, file_format: FileFormat, names: list[str], *, has_hea
         last_row: tuple[str, ...] = ()
         for chunk in _numbered(reader, broken, first_row, file_format.quote):
             last_row = chunk.frame.row(-1) if chunk.frame.height else last_row
-            yield chunk
+            yield _without_marked(chunk, file_format) if quotes is not None and quotes.n_marked else chunk
         _refuse_swallowed(last_row, file_format)
+
+
+def _quote_watch(file_format: FileFormat) -> QuoteWatch | None:
+    """None where there are no quotes, or where a character is more than a byte everywhere."""
+    wide = file_format.encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32", "utf16", "utf32"))
+    return QuoteWatch(file_format.quote, file_format.separator) if file_format.quote and not wide else None
+
+
+def _without_marked(chunk: SourceChunk, file_format: FileFormat) -> SourceChunk:
+    """Rows with something behind a closing quote are broken; the mark is in none of what is kept."""
+    letters = tuple(replace(row, raw=row.raw.replace(MARK, "")) for row in chunk.broken)
+    is_marked = has_mark(chunk.frame)
+    if not is_marked.any():
+        return replace(chunk, broken=letters)
+    rule = f"nothing between a closing {file_format.quote} and the separator; within a value it is written twice"
+    fields = chunk.frame.filter(is_marked).rows()
+    marked = tuple(
+        BrokenRow(nr, MISPLACED_QUOTE, rule, file_format.separator.join(row).replace(MARK, file_format.quote))
+        for nr, row in zip(chunk.row_nrs.filter(is_marked).to_list(), fields, strict=True)
+    )
+    broken = tuple(sorted((*letters, *marked), key=lambda row: row.row_nr))
+    return SourceChunk(chunk.frame.filter(~is_marked), chunk.row_nrs.filter(~is_marked), broken)
 
 
 def _numbered(

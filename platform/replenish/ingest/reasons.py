@@ -11,6 +11,7 @@ from types import MappingProxyType
 CLOCK_SKEW = "clock_skew"
 ID_CONFLICT = "id_conflict"
 KEY_CONFLICT = "key_conflict"
+MISPLACED_QUOTE = "misplaced_quote"
 RETRACTION_OF_UNKNOWN = "retraction_of_unknown"
 UNKNOWN_FEED = "unknown_feed"
 
@@ -55,6 +56,7 @@ _FACTS = {
 }
 _FILES = {
     "wrong_field_count": "a row has more or fewer fields than the header",
+    MISPLACED_QUOTE: "text stands behind a closing quote: a quote within a value is written twice",
     "missing_column": "the file lacks a column that the feed reads",
     "duplicate_column": "two columns of the file have one name",
     "empty_file": "the file has no bytes",

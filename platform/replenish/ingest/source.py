@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from replenish.errors import FileFault
+from replenish.ingest.quotes import QuoteWatch
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_INFLATED_BYTES = 64 << 30
@@ -58,12 +59,19 @@ class CheckedText(io.RawIOBase):
     """The bytes of a text source, decoded on the side: bytes of another encoding raise UnicodeDecodeError.
 
     The CSV parser hands odd rows to a callback as text; bytes it cannot decode there would be lost without a word.
+
+    Args:
+        source: Closed by its owner.
+        encoding: As Python names it.
+        quotes: Marks what stands behind a closing quote; None = nothing is marked.
     """
 
-    def __init__(self, source: BinaryIO, encoding: str) -> None:
+    def __init__(self, source: BinaryIO, encoding: str, quotes: QuoteWatch | None = None) -> None:
         super().__init__()
         self._source = source
         self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._quotes = quotes
+        self._left_over = b""
 
     def readable(self) -> bool:
         """Always: it is read from only."""
@@ -72,8 +80,14 @@ class CheckedText(io.RawIOBase):
     def readinto(self, buffer: object) -> int:
         """Fill the buffer as `io.RawIOBase` does; see the class for its error."""
         view = memoryview(cast(bytearray, buffer))
-        data = self._source.read(len(view))
-        self._decoder.decode(data, final=not data)
+        data = self._left_over
+        if not data:
+            data = self._source.read(len(view))
+            self._decoder.decode(data, final=not data)
+            if self._quotes is not None:
+                data = self._quotes.marked(data)
+        self._left_over = data[len(view) :]
+        data = data[: len(view)]
         view[: len(data)] = data
         return len(data)
 

@@ -5,6 +5,7 @@ Named in `dbt/profiles.yml`; dbt imports it, nothing here does.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,22 @@ class Plugin(BasePlugin):
         """Remember the lake and make the staging folder."""
         self._lake = DeltaLake(Path(plugin_config["lake"]))
         self._staged = Path(plugin_config["staged"])
+        self._parent = os.getppid()
 
     def configure_cursor(self, cursor: Any) -> None:
         """Called before the first statement of a model."""
         self._staged.mkdir(parents=True, exist_ok=True)
 
     def store(self, target_config: TargetConfig) -> None:
-        """Overwrite the Delta table `<schema>/<model>` with the staged rows."""
+        """Overwrite the Delta table `<schema>/<model>` with the staged rows.
+
+        Raises:
+            StoreError: The run that started dbt was killed: the next one may have built newer rows by now.
+        """
+        if os.getppid() != self._parent:
+            raise StoreError(
+                "the run that started dbt has ended; nothing more is written for it", table=target_config.relation.name
+            )
         if target_config.location is None:
             raise StoreError("a gold model is staged to a file first", model=target_config.relation.identifier)
         relation = target_config.relation
