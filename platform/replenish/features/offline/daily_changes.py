@@ -11,6 +11,8 @@ import numpy.typing as npt
 from replenish.bitemporal_windows import IntArray
 from replenish.features.offline.query_axis import QueryAxis, sorted_rows
 
+_LIMB_BITS = 23
+
 LEAST_NEEDED = 0.9
 """Where fewer than this share of the postings can be seen by a query, the others are dropped first."""
 
@@ -62,6 +64,7 @@ class DailyChanges:
         """Changes of an additive statistic of the days.
 
         `total` and `count` are D and N; `square`, `active` and `observed` the change of D**2, of D != 0, of N > 0.
+        Of totals whose squares leave int64 there are `square_high`, `square_middle` and `square_low`; see `square_of`.
         """
         match name:
             case "total":
@@ -77,8 +80,23 @@ class DailyChanges:
             case "observed":
                 after = self.count_after
                 return (after > 0).astype(np.int64) - (after > self.count)
+            case "square_high" | "square_middle" | "square_low":
+                after = self.total_after
+                return _square_limb(name, after) - _square_limb(name, after - self.total)
             case _:
                 raise ValueError(f"no such statistic: {name}")
+
+
+def square_of(high: IntArray, middle: IntArray, low: IntArray) -> npt.NDArray[np.object_]:
+    """Sums of squares as Python integers, from the sums of their parts; exact for totals below 2**50."""
+    return (high.astype(object) << 2 * _LIMB_BITS) + (middle.astype(object) << _LIMB_BITS + 1) + low.astype(object)
+
+
+def _square_limb(name: str, total: IntArray) -> IntArray:
+    """One of the parts of (a * 2**23 + b)**2: a * a, a * b or b * b."""
+    size = np.abs(total)
+    high, low = size >> _LIMB_BITS, size & ((1 << _LIMB_BITS) - 1)
+    return {"square_high": high * high, "square_middle": high * low, "square_low": low * low}[name]
 
 
 def daily_changes(

@@ -12,7 +12,7 @@ import polars as pl
 from replenish.bitemporal_windows import IntArray, Window
 from replenish.errors import BrokenPromise, OutOfRange
 from replenish.features.definitions.model import FeatureDefinition
-from replenish.features.offline.daily_changes import DailyChanges, daily_changes
+from replenish.features.offline.daily_changes import DailyChanges, daily_changes, square_of
 from replenish.features.offline.day_extremes import extreme_active_day, window_extreme
 from replenish.features.offline.query_axis import QueryAxis
 from replenish.features.offline.range_maximum import NO_VALUE
@@ -23,6 +23,7 @@ _PLAIN_SUMS = ("sum", "count", "mean", "lag")
 _PLAIN_DAYS = (None, "calendar")
 """Features of these aggregations and denominators are sums of postings; all others need the days' totals."""
 _MAX_INT = 2**62
+_MAX_TOTAL = 2**50
 
 
 class MeasureFeatures:
@@ -30,7 +31,9 @@ class MeasureFeatures:
 
     def __init__(self, axis: QueryAxis, postings: DayRows, features: Sequence[FeatureDefinition]) -> None:
         self._axis, self._postings = axis, postings
-        wanted = [one for feature in features for one in _sums_of(feature)]
+        widths = [feature.window_days or 0 for feature in features if feature.aggregation == "std"]
+        self._squares = self._square_statistics(max(widths)) if widths else ()
+        wanted = [one for feature in features for one in _sums_of(feature, self._squares)]
         names = {one.statistic for one in wanted}
         if names <= set(postings.delta):
             # Sums of the postings themselves need no order among them.
@@ -97,17 +100,22 @@ class MeasureFeatures:
 
     def _scaled_deviation(self, feature: FeatureDefinition) -> npt.NDArray[np.float64]:
         """The deviation times n: sqrt(n * sum of squares - square of the sum), in integers up to the root."""
-        width = feature.window_days or 0
-        greatest = int(np.abs(self._changes.total_after).max(initial=0))
-        if width * greatest**2 > _MAX_INT:
-            raise OutOfRange("daily totals too great for a deviation", feature=feature.name, total=greatest)
         n_days, total = np.maximum(self._n_days(feature), 0), self._sum(feature, "total")
-        squares = self._sum(feature, "square")
-        if (width * greatest) ** 2 > _MAX_INT:
-            # Python's integers have no bound; only sets with totals in the millions come here.
-            n_days, total, squares = n_days.astype(object), total.astype(object), squares.astype(object)
-        spread = np.maximum(n_days * squares - total * total, 0)
-        return np.sqrt(spread.astype(np.float64))
+        parts = [self._sum(feature, name) for name in self._squares]
+        if len(parts) == 1:
+            spread = n_days * parts[0] - total * total
+        else:
+            # Python's integers have no bound; only totals in the millions come here.
+            spread = n_days.astype(object) * square_of(*parts) - total.astype(object) ** 2
+        return np.sqrt(np.maximum(spread, 0).astype(np.float64))
+
+    def _square_statistics(self, width: int) -> tuple[str, ...]:
+        """What sums of squares over so many days are made of, so that nothing leaves int64."""
+        greatest = int(np.abs(self._changes.total_after).max(initial=0))
+        if greatest > _MAX_TOTAL:
+            raise OutOfRange("daily totals too great for a deviation", total=greatest, limit=_MAX_TOTAL)
+        is_small = (width * greatest) ** 2 <= _MAX_INT
+        return ("square",) if is_small else ("square_high", "square_middle", "square_low")
 
 
 def posted_statistics(features: Sequence[FeatureDefinition]) -> list[str]:
@@ -124,11 +132,11 @@ def feature_window(feature: FeatureDefinition) -> Window:
     return Window(feature.offset_days + 1, feature.offset_days + (feature.window_days or 0))
 
 
-def _sums_of(feature: FeatureDefinition) -> list[StatisticWindow]:
+def _sums_of(feature: FeatureDefinition, squares: Sequence[str]) -> list[StatisticWindow]:
     """The sums that a feature needs."""
     if feature.aggregation not in {*_STATISTIC, "std"}:
         return []
-    names = ["total", "square"] if feature.aggregation == "std" else [_STATISTIC[feature.aggregation]]
+    names = ["total", *squares] if feature.aggregation == "std" else [_STATISTIC[feature.aggregation]]
     if feature.denominator == "observed":
         names.append("observed")
     return [StatisticWindow(name, feature_window(feature)) for name in names]
