@@ -129,7 +129,9 @@ def judged(seed: int, setting: Setting, features: Sequence[Feature], histories: 
     for history in histories:
         postings = ledger_of(history)
         rows = [
-            known_values(features, postings, key, as_of, setting.zone, setting.cutoff, setting.kinds)
+            known_values(
+                features, postings, key[: setting.n_entity], as_of, setting.zone, setting.cutoff, setting.kinds
+            )
             for key, as_of in history.spine
         ]
         expected.append(tuple(rows))
@@ -142,8 +144,9 @@ def question_of(batch: Batch) -> Question:
     ledger = ledger_frame(rows[1::2] + rows[0::2])
     spine = spine_frame([row for history in batch.histories for row in history.spine])
     setting = batch.setting
-    key = fact_key(setting)
-    return Question(batch.features, spine, ledger, ENTITY, key, setting.zone, setting.cutoff, setting.kinds)
+    entity = ENTITY[: setting.n_entity]
+    spine, clocks = spine.select(*entity, "as_of"), (setting.zone, setting.cutoff)
+    return Question(batch.features, spine, ledger, entity, fact_key(setting), *clocks, setting.kinds)
 
 
 def is_same(actual: object, expected: Known) -> bool:
@@ -218,7 +221,8 @@ def _fewest(history: History, is_wrong: Callable[[History], bool]) -> History:
     position = 0
     while position < len(history.statements):
         # No cancellation without its sale: such a ledger cannot be.
-        lasting = tuple(c for c in history.cancellations if c.fact != history.statements[position].fact)
+        fact = history.statements[position].fact
+        lasting = tuple(c for c in history.cancellations if c.kind == "return" or c.fact != fact)
         fewer = replace(history, statements=_without(history.statements, position), cancellations=lasting)
         if is_wrong(fewer):
             history = fewer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import polars as pl
@@ -71,8 +72,22 @@ def offline_in_parts(question: Question) -> pl.DataFrame:
     return evaluate(features, question.spine, ledgers, zone, cutoff, rows_at_once=ROWS_AT_ONCE)
 
 
+def offline_of_two_sources(question: Question) -> pl.DataFrame:
+    """The offline evaluator with every other feature read from a second source, whose ledger has other columns too."""
+    one = feature_set_of(question)
+    second = replace(one.sources[0], name="second")
+    features = tuple(
+        replace(feature, source="second") if nr % 2 and feature.source else feature
+        for nr, feature in enumerate(one.features)
+    )
+    both = replace(one, sources=(*one.sources, second), features=features)
+    ledgers = {SOURCE: question.ledger, "second": question.ledger.reverse().with_columns(noise=pl.lit(1))}
+    return evaluate(both, question.spine, ledgers, question.zone, question.cutoff)
+
+
 EVALUATORS: dict[str, Evaluator] = {
     "range_join": RangeJoin.answer,
     "offline": offline,
     "offline_in_parts": offline_in_parts,
+    "offline_of_two_sources": offline_of_two_sources,
 }

@@ -61,6 +61,8 @@ class Setting:
     n_days: int = SPANS[0]
     kinds: tuple[str, ...] = FACT_KINDS
     """Posting kinds that the source takes; ledgers hold others too."""
+    n_entity: int = 2
+    """Columns of the entity: the article at a location (2), or the article at all of them (1)."""
 
     @property
     def first_day(self) -> date:
@@ -152,12 +154,15 @@ def draw_setting(chooser: Chooser) -> Setting:
     cutoff = pick(chooser, (time(6), time(0), time(23, 45), changing, changing, changing))
     feed_zone = pick(chooser, (zone, zone, "America/Los_Angeles", "Asia/Tokyo"))
     kinds = pick(chooser, (FACT_KINDS, (*FACT_KINDS, "cancellation")))
-    return Setting(zone, feed_zone, cutoff, centre, pick(chooser, SHAPES), pick(chooser, SPANS), kinds)
+    shape, n_days = pick(chooser, SHAPES), pick(chooser, SPANS)
+    return Setting(zone, feed_zone, cutoff, centre, shape, n_days, kinds, pick(chooser, (2, 2, 1)))
 
 
 MIXED_CENTS = (100, 1_000_001, 0, None, -1_000_000)
 EVEN_CENTS = (1_000_000, 1_000_001, 999_999)
 """Large values that hardly differ: a deviation computed from means of squares in floating point loses its digits."""
+LARGE_CENTS = (20_000_000, 0, 10_000_001, None, -20_000_000)
+"""Squares of their sums over a window are near the end of 64 bits."""
 
 
 @dataclass
@@ -219,7 +224,7 @@ def entities(number: int) -> tuple[Entity, ...]:
 
 def draw_history(chooser: Chooser, setting: Setting, number: int = 0) -> History:
     """A history; `number` keeps its entities and facts apart from those of others in one batch."""
-    pen = _Pen(chooser, setting, number, pick(chooser, (MIXED_CENTS, EVEN_CENTS)))
+    pen = _Pen(chooser, setting, number, pick(chooser, (MIXED_CENTS, EVEN_CENTS, LARGE_CENTS)))
     n_facts = chooser.whole(0, pick(chooser, (6, 20, 40)))
     statements = [said for nr in range(n_facts) for said in _fact(pen, nr)]
     cancellations = tuple(_cancellations(pen, statements))
@@ -319,22 +324,27 @@ WINDOWS = (1, 2, 3, 7, 28)
 OFFSETS = (0, 0, 1, 3, 7)
 LAGS = (1, 2, 7, 14)
 TIMES_TO_LIVE = (None, 1, 2, 3, 14)
-WHERES = (None, None, None, None, ("channel", "web"), ("channel", "shop"))
+WHERES: tuple[tuple[str, str | int | bool] | None, ...] = (
+    *(None,) * 5,
+    ("channel", "web"),
+    ("channel", "shop"),
+    ("is_promotion", True),
+)
 
 
 def draw_features(chooser: Chooser, n_each: int = 3) -> tuple[Feature, ...]:
     """Features of every aggregation with drawn parameters, and `n_each` ratios of two of them."""
     drawn: list[Feature] = []
 
-    def where() -> tuple[str, str] | None:
+    def where() -> tuple[str, str | int | bool] | None:
         return pick(chooser, WHERES)
 
     def value() -> str:
-        return pick(chooser, ("units", "cents"))
+        return pick(chooser, ("units", "units", "cents", "cents", "is_promotion"))
 
     for nr in range(n_each):
         for kind in WINDOWED:
-            measured = pick(chooser, (None, "units", "cents")) if kind == "count" else value()
+            measured = pick(chooser, (None, "units", "cents", "channel")) if kind == "count" else value()
             denominator = pick(chooser, DENOMINATORS) if kind in ("mean", "std") else "calendar"
             days, offset = pick(chooser, WINDOWS), pick(chooser, OFFSETS)
             drawn.append(Feature(f"{kind}_{nr}", kind, measured, days, offset, denominator=denominator, where=where()))

@@ -42,7 +42,7 @@ class Feature:
     lag_days: int | None = None
     denominator: str = "calendar"
     time_to_live_days: int | None = None
-    where: tuple[str, str] | None = None
+    where: tuple[str, str | int | bool] | None = None
     """Column and the value it must have."""
     numerator: str | None = None
     denominator_feature: str | None = None
@@ -89,14 +89,18 @@ def origin_date(as_of: datetime, zone: str, cutoff: time) -> date:
 def known_values(
     features: Sequence[Feature],
     postings: Sequence[Posting],
-    key: object,
+    key: tuple[str, ...],
     as_of: datetime,
     zone: str,
     cutoff: time,
     kinds: Sequence[str] = FACT_KINDS,
 ) -> dict[str, Known]:
-    """Every feature of one spine row, by name; `kinds` are the posting kinds that the source takes."""
-    visible = [p for p in postings if p["key"] == key and p["knowledge_time"] <= as_of and p["posting_kind"] in kinds]
+    """Every feature of one spine row, by name; `kinds` are the posting kinds that the source takes.
+
+    `key` may be shorter than a posting's: then it stands for all that begin so.
+    """
+    own = [p for p in postings if p["key"][: len(key)] == key and p["posting_kind"] in kinds]
+    visible = [p for p in own if p["knowledge_time"] <= as_of]
     origin = origin_date(as_of, zone, cutoff)
     values = {f.name: _value(f, visible, as_of, origin) for f in features if f.aggregation != "ratio"}
     for feature in features:
@@ -123,7 +127,9 @@ def _days(visible: Sequence[Posting], value: str | None) -> dict[date, Day]:
             day = days.get(posting["event_date"], Day())
             sign = posting["posting_sign"]
             n_facts = sign if posting["posting_kind"] in FACT_KINDS else 0
-            days[posting["event_date"]] = Day(day.total + sign * said, day.n_facts + n_facts)
+            # A text can be counted, not summed.
+            change = 0 if isinstance(said, str) else sign * int(said)
+            days[posting["event_date"]] = Day(day.total + change, day.n_facts + n_facts)
     return days
 
 

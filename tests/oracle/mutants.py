@@ -227,7 +227,9 @@ class NullsAreZeros(RangeJoin):
     """A fact without a value says 0, so its day is observed."""
 
     def saying(self, rows: pl.DataFrame, value: str | None) -> pl.DataFrame:
-        return super().saying(rows if value is None else rows.with_columns(pl.col(value).fill_null(0)), value)
+        if value is not None and rows.schema[value] != pl.String:
+            rows = rows.with_columns(pl.col(value).cast(pl.Int64).fill_null(0))
+        return super().saying(rows, value)
 
 
 class CancellationsIgnored(RangeJoin):
@@ -366,7 +368,7 @@ class DeviationOfSample(RangeJoin):
     """n - 1 in place of n."""
 
     def deviation(self) -> pl.Expr:
-        spread = pl.col("n") * pl.col("squares") - pl.col("total") ** 2
+        spread = (pl.col("n") * pl.col("squares") - pl.col("total").cast(pl.Int128) ** 2).cast(pl.Float64)
         return (spread / (pl.col("n") * (pl.col("n") - 1))).sqrt().fill_nan(0.0)
 
 

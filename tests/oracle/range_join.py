@@ -93,7 +93,10 @@ class RangeJoin:
         rows = rows.filter(pl.col("posting_kind").is_in(self.question.kinds))
         if value is None:
             return rows.with_columns(said=pl.lit(0, pl.Int64))
-        return rows.filter(pl.col(value).is_not_null()).with_columns(said=pl.col(value))
+        rows = rows.filter(pl.col(value).is_not_null())
+        # A text can be counted, not summed.
+        is_text = rows.schema[value] == pl.String
+        return rows.with_columns(said=pl.lit(0, pl.Int64) if is_text else pl.col(value).cast(pl.Int64))
 
     def days(self, feature: Feature) -> pl.DataFrame:
         """`total` and `n_facts` of every (spine row, event date) that occurs."""
@@ -158,7 +161,7 @@ class RangeJoin:
 
     def moment(self, feature: Feature, window: pl.DataFrame) -> pl.DataFrame:
         sums = window.group_by(ROW).agg(
-            total=pl.col("total").sum(), squares=(pl.col("total") ** 2).sum(), n_observed=self.is_observed().sum()
+            total=pl.col("total").sum(), squares=self.squares().sum(), n_observed=self.is_observed().sum()
         )
         rows = self.spine.select(ROW, "origin").join(sums, on=ROW, how="left")
         rows = rows.join(self.first_days(feature), on=ROW, how="left").with_columns(
@@ -183,8 +186,12 @@ class RangeJoin:
     def mean(self) -> pl.Expr:
         return pl.col("total") / pl.col("n")
 
+    def squares(self) -> pl.Expr:
+        return pl.col("total").cast(pl.Int128) ** 2
+
     def deviation(self) -> pl.Expr:
-        return (pl.col("n") * pl.col("squares") - pl.col("total") ** 2).sqrt() / pl.col("n")
+        spread = pl.col("n").cast(pl.Int128) * pl.col("squares") - pl.col("total").cast(pl.Int128) ** 2
+        return spread.cast(pl.Float64).sqrt() / pl.col("n")
 
     def lag(self, feature: Feature) -> pl.DataFrame:
         back = timedelta(days=feature.lag_days or 0)

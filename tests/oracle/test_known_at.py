@@ -237,8 +237,9 @@ def _changing_days(zone: str) -> list[date]:
 def _assert_both_agree(setting: Setting, features: tuple[Feature, ...], history: History) -> None:
     postings, zone, cutoff = ledger_of(history), setting.zone, setting.cutoff
     for key, as_of in history.spine:
-        first = known_values(features, postings, key, as_of, zone, cutoff, setting.kinds)
-        second = true_values(features, history, key, as_of, zone, cutoff, setting.kinds)
+        part = key[: setting.n_entity]
+        first = known_values(features, postings, part, as_of, zone, cutoff, setting.kinds)
+        second = true_values(features, history, part, as_of, zone, cutoff, setting.kinds)
         wrong = {name: (first[name], second[name]) for name in first if not is_same(first[name], second[name])}
         assert not wrong, wrong
 

@@ -45,15 +45,16 @@ def true_facts(statements: Sequence[Statement], as_of: datetime) -> list[TrueFac
 def true_values(
     features: Sequence[Feature],
     history: History,
-    key: object,
+    key: tuple[str, ...],
     as_of: datetime,
     zone: str,
     cutoff: time,
     kinds: Sequence[str] = FACT_KINDS,
 ) -> dict[str, Known]:
     """Every feature of one spine row, by name; `kinds` are the posting kinds that the source takes."""
-    facts = [fact for fact in true_facts(history.statements, as_of) if fact.statement.key == key]
-    taken = [c for c in history.cancellations if c.key == key and c.kind in kinds and c.stands_at(as_of)]
+    part = len(key)
+    facts = [fact for fact in true_facts(history.statements, as_of) if fact.statement.key[:part] == key]
+    taken = [c for c in history.cancellations if c.key[:part] == key and c.kind in kinds and c.stands_at(as_of)]
     origin = origin_date(as_of, zone, cutoff)
     values: dict[str, Known] = {}
     for feature in sorted(features, key=lambda f: f.aggregation == "ratio"):
@@ -90,11 +91,12 @@ def _by_day(feature: Feature, facts: Sequence[TrueFact], taken: Sequence[Cancell
     for fact in facts:
         value = 0 if feature.value is None else fact.statement.values[feature.value]
         if value is not None:
-            said.setdefault(fact.statement.event_date, []).append(int(value))
+            amount = 0 if feature.aggregation == "count" else int(value)
+            said.setdefault(fact.statement.event_date, []).append(amount)
     sums = {day: sum(values) for day, values in said.items()}
     for cancelled in taken:
         value = 0 if feature.value is None else cancelled.values[feature.value]
-        if value is not None:
+        if value is not None and feature.aggregation != "count":
             sums[cancelled.event_date] -= int(value)
     if feature.aggregation == "lag":
         day = origin - timedelta(days=feature.lag_days or 0)
