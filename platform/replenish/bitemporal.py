@@ -8,14 +8,14 @@ Sums over windows of event dates are in `bitemporal_windows`.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from replenish.errors import BrokenPromise, OutOfRange
+from replenish.range_maximum import NO_VALUE, range_maximum
 
 KNOWN_FROM = "known_from"
 """Column of a state log: the instant from which the row's value is the latest known one."""
@@ -169,35 +169,32 @@ def _running_maxima(versions: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
 
 
 def _sweep(versions: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """The log of the other entities: a sweep over starts and stops with a heap of live versions."""
-    lasting = versions.filter(pl.col("stop").is_null() | (pl.col("stop") > pl.col("start")))
-    rows = [
-        (*entity, instant, winner)
-        for entity, group in lasting.sort("priority").group_by(list(key), maintain_order=True)
-        for instant, winner in _winners(group.select("start", "stop", "priority").rows())
+    """The log of the other entities: the greatest priority alive at each start and stop, where it changes."""
+    entity = pl.struct(*key).rle_id().cast(pl.Int64).alias("_entity")
+    lasting = versions.filter(pl.col("stop").is_null() | (pl.col("stop") > pl.col("start"))).sort("priority")
+    lives = lasting.select(*key, entity, "start", "stop", "priority")
+    changes = pl.concat([lives.select("_entity", _instant=c) for c in ("start", "stop")]).drop_nulls()
+    instants = (
+        changes.unique().sort("_entity", "_instant").with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("_nr"))
+    )
+    # A version that is never taken back lasts to the end of its entity's instants.
+    ends = instants.group_by("_entity").agg(end=pl.col("_nr").max() + 1)
+    places = [
+        lives.join(
+            instants, how="left", left_on=["_entity", c], right_on=["_entity", "_instant"], maintain_order="left"
+        )
+        for c in ("start", "stop")
     ]
-    schema = {**{c: versions.schema[c] for c in key}, KNOWN_FROM: versions.schema["start"], "priority": pl.UInt32()}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _winners(intervals: Sequence[tuple[datetime, datetime | None, int]]) -> Iterator[tuple[datetime, int | None]]:
-    """Each instant at which the greatest live priority changes, with it; None when nothing is left."""
-    starts = sorted(intervals, key=lambda interval: (interval[0], interval[2]))
-    instants = sorted({start for start, _, _ in starts} | {stop for _, stop, _ in starts if stop is not None})
-    live: list[tuple[int, datetime | None]] = []
-    current: int | None = None
-    position = 0
-    for instant in instants:
-        while position < len(starts) and starts[position][0] <= instant:
-            _, stop, priority = starts[position]
-            heapq.heappush(live, (-priority, stop))
-            position += 1
-        while live and live[0][1] is not None and live[0][1] <= instant:
-            heapq.heappop(live)
-        winner = -live[0][0] if live else None
-        if winner != current:
-            current = winner
-            yield instant, winner
+    end = lives.join(ends, on="_entity", how="left", maintain_order="left")["end"]
+    first, stop = places[0]["_nr"], places[1]["_nr"].fill_null(end)
+    number = lives["priority"].cast(pl.Int64)
+    winner = range_maximum(instants.height, first.to_numpy(), stop.to_numpy(), number.to_numpy())
+    log = instants.with_columns(pl.Series("priority", winner).replace(NO_VALUE, None).cast(pl.UInt32))
+    same_entity = pl.col("_entity").eq_missing(pl.col("_entity").shift(1))
+    before = pl.when(same_entity).then(pl.col("priority").shift(1))
+    log = log.filter(pl.col("priority").ne_missing(before))
+    keys = lives.select(*key, "_entity").unique("_entity")
+    return log.join(keys, on="_entity").select(*key, pl.col("_instant").alias(KNOWN_FROM), "priority")
 
 
 def as_of_join(

@@ -7,7 +7,7 @@ import numpy as np
 from replenish.bitemporal_windows import IntArray, Window
 from replenish.features.offline.daily_changes import DailyChanges
 from replenish.features.offline.query_axis import QueryAxis
-from replenish.features.offline.range_maximum import NO_VALUE, range_maximum
+from replenish.range_maximum import NO_VALUE, range_maximum
 
 
 def window_extreme(axis: QueryAxis, changes: DailyChanges, window: Window, *, greatest: bool) -> IntArray:

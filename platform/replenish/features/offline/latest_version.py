@@ -14,7 +14,7 @@ import polars as pl
 from replenish.bitemporal_windows import IntArray
 from replenish.features.offline.daily_changes import NEVER
 from replenish.features.offline.query_axis import QueryAxis
-from replenish.features.offline.range_maximum import NO_VALUE, range_maximum
+from replenish.range_maximum import NO_VALUE, range_maximum
 
 ENTITY_NUMBER = "_entity"
 """Column of numbered ledgers: number of the row's entity on the axis."""

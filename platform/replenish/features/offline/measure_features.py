@@ -15,8 +15,8 @@ from replenish.features.definitions.model import FeatureDefinition
 from replenish.features.offline.daily_changes import DailyChanges, daily_changes, square_of
 from replenish.features.offline.day_extremes import extreme_active_day, window_extreme
 from replenish.features.offline.query_axis import QueryAxis
-from replenish.features.offline.range_maximum import NO_VALUE
 from replenish.features.offline.window_sums import DayRows, StatisticWindow, known_window_totals
+from replenish.range_maximum import NO_VALUE
 
 _STATISTIC = {"sum": "total", "count": "count", "count_nonzero": "active", "mean": "total", "lag": "total"}
 _PLAIN_SUMS = ("sum", "count", "mean", "lag")

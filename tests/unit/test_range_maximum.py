@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from replenish.features.offline.range_maximum import NO_VALUE, range_maximum
+from replenish.range_maximum import NO_VALUE, range_maximum
 
 
 @pytest.mark.parametrize("seed", range(40))
