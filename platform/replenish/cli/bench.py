@@ -48,6 +48,12 @@ def _cdc() -> dict[str, object]:
     return run_cdc_bench()
 
 
+def _asof() -> dict[str, object]:
+    from replenish.cli.bench_asof import run_asof_bench
+
+    return run_asof_bench()
+
+
 def _rebuild() -> dict[str, object]:
     from replenish.cli.bench_rebuild import run_rebuild_bench
 
@@ -66,6 +72,7 @@ BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "bronze": ("time of a bronze commit at 5,000 table versions against 10", _bronze),
     "file-door": ("a million sales rows through the file door into bronze, against a bare load", _file_door),
     "cdc": ("changes per second through the CDC door, beside a bare loop of peek and decode", _cdc),
+    "asof": ("latest values and window sums as known at a million instants, beside DuckDB's joins", _asof),
     "rebuild": ("a million events made again from the log, with equal digests, in minutes", _rebuild),
     "drift": ("retraining requests over 20 shifted and 20 unshifted seeds", _drift),
     "coverage": ("coverage of the 0.9 quantile of protection-interval demand on true demand", _coverage),
