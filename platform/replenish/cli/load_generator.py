@@ -14,7 +14,20 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 EVENT_BYTES = 1024
+N_VARIED = 509
+ID_PLACE = "#" * 24
+_WORDS = """
+green black herbal oolong mint ginger lemon honey vanilla cocoa sugar flour oats barley rye spelt maize
+rice lentil bean chickpea almond walnut hazelnut raisin apricot plum cherry apple pear quince orange
+grapefruit melon berry tomato pepper onion garlic leek carrot beet radish celery spinach chard kale
+cabbage lettuce basil thyme sage salmon trout herring mussel butter cream yoghurt cheddar brie gouda
+bread baguette roll pretzel pasta noodle sauce returned exchanged voucher discount loyalty points gift
+wrapped paper bag receipt signed manager override price matched damaged packaging shelf label wrong
+scanned twice customer asked again delivery morning evening weekend
+"""
 PATH = "/events/sales"
 
 
@@ -42,45 +55,61 @@ class LoadResult:
     ack_p99_ms: float
 
 
-def event_line(event_id: str) -> bytes:
-    """One CloudEvent of a sale as a till sends it, 1 KB long with the line end."""
+def varied_lines() -> list[bytes]:
+    """CloudEvents of sales as tills send them, each 1 KB long with the line end and `ID_PLACE` where ids belong.
+
+    Values and words differ from event to event: what a store packs well here it packs well at a retailer's. There are
+    more of them than a packer looks back over.
+    """
+    rng = np.random.default_rng(20260301)
+    return [_event_line(rng) for _ in range(N_VARIED)]
+
+
+def _event_line(rng: np.random.Generator) -> bytes:
+    def number(least: int, most: int) -> int:
+        return int(rng.integers(least, most, endpoint=True))
+
+    units, price, words = number(1, 12), number(49, 9_999), rng.choice(_WORDS.split(), EVENT_BYTES).tolist()
     data = {
-        "location_id": "store-0042",
-        "sold_at": "2026-03-01T10:00:00Z",
-        "sale_id": f"receipt-{event_id}",
-        "sku_id": "tea-green-250g",
-        "units": 2,
-        "revenue_cents": 998,
-        "unit_price_cents": 499,
-        "customer_id": "c-7781",
-        "till": 17,
-        "cashier": "k-204",
-        "shift": "morning",
-        "payment": "card",
-        "campaign": None,
-        "is_member": True,
-        "weight_kg": 0.525,
+        "location_id": f"store-{number(1, 400):04d}",
+        "sold_at": f"2026-03-{number(1, 9):02d}T{number(7, 21):02d}:{number(0, 59):02d}:00Z",
+        "sale_id": f"receipt-{ID_PLACE}",
+        "sku_id": f"{words[0]}-{words[1]}-{number(1, 999)}",
+        "units": units,
+        "revenue_cents": units * price,
+        "unit_price_cents": price,
+        "customer_id": f"c-{rng.bytes(6).hex()}",
+        "till": number(1, 40),
+        "cashier": f"k-{number(1, 999)}",
+        "payment_token": rng.bytes(16).hex(),
+        "is_member": number(0, 1) == 1,
+        "weight_kg": number(1, 20_000) / 1000,
     }
     event = {
         "specversion": "1.0",
-        "id": event_id,
+        "id": ID_PLACE,
         "source": "pos",
         "type": "replenish.event.upsert",
         "subject": "events.sales",
         "data": data,
     }
     room = EVENT_BYTES - 1 - len(json.dumps({**event, "data": {**data, "note": ""}}, separators=(",", ":")))
-    return json.dumps({**event, "data": {**data, "note": "x" * room}}, separators=(",", ":")).encode() + b"\n"
+    note = " ".join(words)[:room]
+    return json.dumps({**event, "data": {**data, "note": note}}, separators=(",", ":")).encode() + b"\n"
 
 
 def prepared_requests(plan: LoadPlan) -> list[bytes]:
     """Every request as it goes over the wire; made before the clock starts."""
     prefer = "prefer: return=minimal\r\n" if plan.wants_minimal else ""
-    template = event_line("#" * 24)
+    lines, place = varied_lines(), ID_PLACE.encode()
     requests = []
-    for nr in range(plan.n_requests):
-        ids = (f"{plan.prefix}-{nr * plan.batch + i:d}".ljust(24, "_") for i in range(plan.batch))
-        body = b"".join([template.replace(b"#" * 24, event_id.encode()) for event_id in ids])
+    for first in range(0, plan.n_requests * plan.batch, plan.batch):
+        body = b"".join(
+            [
+                lines[nr % N_VARIED].replace(place, f"{plan.prefix}-{nr:d}".ljust(len(place), "_").encode())
+                for nr in range(first, first + plan.batch)
+            ]
+        )
         head = (
             f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-ndjson\r\n{prefer}"
             f"content-length: {len(body)}\r\n\r\n"
