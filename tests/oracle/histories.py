@@ -161,8 +161,8 @@ def draw_setting(chooser: Chooser) -> Setting:
 MIXED_CENTS = (100, 1_000_001, 0, None, -1_000_000)
 EVEN_CENTS = (1_000_000, 1_000_001, 999_999)
 """Large values that hardly differ: a deviation computed from means of squares in floating point loses its digits."""
-LARGE_CENTS = (20_000_000, 0, 10_000_001, None, -20_000_000)
-"""Squares of their sums over a window are near the end of 64 bits."""
+LARGE_CENTS = (3_000_000_000, 0, 50_000_001, None, -400_000_000_000)
+"""More than 32 bits hold; their squares are more than 64 bits hold."""
 
 
 @dataclass

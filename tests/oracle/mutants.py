@@ -380,6 +380,21 @@ class DeviationByFloats(RangeJoin):
         return pl.max_horizontal(spread, 0.0).sqrt()
 
 
+class SquaresOf64Bits(RangeJoin):
+    """Squares of totals are summed in 64 bits."""
+
+    def squares(self) -> pl.Expr:
+        return pl.col("total") * pl.col("total")
+
+
+class TotalsOf32Bits(RangeJoin):
+    """Totals are kept in 32 bits."""
+
+    def days(self, feature: Feature) -> pl.DataFrame:
+        narrow = pl.col("total").cast(pl.Int32, wrap_numerical=True)
+        return super().days(feature).with_columns(narrow.cast(pl.Int64))
+
+
 class LagOfGapIsZero(RangeJoin):
     """A day that nobody observed is a day with 0."""
 

@@ -98,6 +98,16 @@ def test_the_order_of_postings_and_spine_changes_nothing(name: str) -> None:
         assert EVALUATORS[name](replace(question, ledger=ledger, spine=spine)).reverse().equals(straight)
 
 
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_the_zone_in_which_instants_are_shown_changes_nothing(name: str) -> None:
+    question = question_of(batch_of(5))
+    shown = pl.col("as_of").dt.convert_time_zone("Asia/Tokyo")
+    clocks = pl.col("event_time", "knowledge_time").dt.convert_time_zone("America/New_York")
+    other = replace(question, spine=question.spine.with_columns(shown), ledger=question.ledger.with_columns(clocks))
+    answer = EVALUATORS[name](other).drop("as_of")
+    assert answer.equals(EVALUATORS[name](question).drop("as_of"))
+
+
 def test_a_failure_is_cut_down_and_names_its_seed() -> None:
     found = next(m for m in (first_mismatch(RetractionsIgnored.answer, batch_of(seed)) for seed in TEST_SEEDS) if m)
     assert len(found.history.statements) == 2
