@@ -98,7 +98,7 @@ def test_the_order_of_postings_and_spine_changes_nothing(name: str) -> None:
         assert EVALUATORS[name](replace(question, ledger=ledger, spine=spine)).reverse().equals(straight)
 
 
-@pytest.mark.parametrize("name", EVALUATORS)
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if name != "range_join"])
 def test_the_zone_in_which_instants_are_shown_changes_nothing(name: str) -> None:
     question = question_of(batch_of(5))
     shown = pl.col("as_of").dt.convert_time_zone("Asia/Tokyo")
