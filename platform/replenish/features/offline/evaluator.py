@@ -169,7 +169,7 @@ def _checked_instants(
         raise OutOfRange("as_of is a timestamp with a zone", column=as_of, dtype=str(dtype))
     if spine[as_of].null_count():
         raise OutOfRange("as_of is null", column=as_of, rows=spine[as_of].null_count())
-    check_ledgers(feature_set, ledgers)
+    check_ledgers(feature_set, ledgers, spine)
     return instants_us(spine[as_of])
 
 

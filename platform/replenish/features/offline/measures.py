@@ -63,11 +63,12 @@ def ledger_columns(feature_set: FeatureSet, source: FeatureSource) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
-def check_ledgers(feature_set: FeatureSet, ledgers: Mapping[str, LedgerFrame]) -> None:
+def check_ledgers(feature_set: FeatureSet, ledgers: Mapping[str, LedgerFrame], spine: pl.DataFrame) -> None:
     """Refuse ledgers that the set cannot be evaluated on.
 
     Raises:
-        OutOfRange: A source has no ledger, a ledger lacks a column, or a value to be summed is no integer.
+        OutOfRange: A source has no ledger, a ledger lacks a column, an entity column has not the spine's
+            type, or a value to be summed is no integer.
     """
     for name in {f.source for f in feature_set.features if f.source is not None}:
         if name not in ledgers:
@@ -76,6 +77,9 @@ def check_ledgers(feature_set: FeatureSet, ledgers: Mapping[str, LedgerFrame]) -
         missing = [c for c in ledger_columns(feature_set, feature_set.source(name)) if c not in schema]
         if missing:
             raise OutOfRange("the ledger lacks columns", feature_set=feature_set.name, source=name, columns=missing)
+        strange = [c for c in feature_set.entity if schema[c] != spine.schema[c]]
+        if strange:
+            raise OutOfRange("entity columns of spine and ledger differ in type", source=name, columns=strange)
     for measure, features in measures_of(feature_set).items():
         if measure.value is None or all(f.aggregation == "count" for f in features):
             continue

@@ -105,7 +105,7 @@ def query_axis(entity: IntArray, instant: IntArray, calendar: CutoffCalendar) ->
 
 
 def sorted_rows(key: IntArray) -> IntArray:
-    """Row numbers in ascending order of a key >= 0; rows of one key keep their order."""
+    """Row numbers in ascending order of a key >= 0; rows of one key in any order."""
     n_rows = len(key)
     if n_rows < 2 or bool(np.all(key[1:] >= key[:-1])):
         return np.arange(n_rows, dtype=np.int64)
@@ -115,4 +115,4 @@ def sorted_rows(key: IntArray) -> IntArray:
         ordered = (key << bits) | np.arange(n_rows, dtype=np.int64)
         ordered.sort()
         return ordered & ((1 << bits) - 1)
-    return np.argsort(key, kind="stable")
+    return np.argsort(key)

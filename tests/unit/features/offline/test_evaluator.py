@@ -181,4 +181,5 @@ def test_what_cannot_be_evaluated_is_refused_with_its_names() -> None:
     refused("as_of is null", spine=spine_of(("A", None)))  # type: ignore[arg-type]
     refused("has no ledger.*sales", other=LEDGER)
     refused("ledger lacks columns.*units", sales=LEDGER.drop("units"))
+    refused("differ in type.*sku_id", sales=LEDGER.with_columns(pl.col("sku_id").cast(pl.Categorical)))
     refused("only integers are summed.*units", sales=LEDGER.with_columns(pl.col("units").cast(pl.Float64)))
