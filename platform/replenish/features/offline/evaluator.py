@@ -13,21 +13,20 @@ from replenish.bitemporal_windows import IntArray
 from replenish.errors import OutOfRange
 from replenish.features.definitions.model import FeatureDefinition, FeatureSet
 from replenish.features.offline.latest_version import instants_us, latest_versions
+from replenish.features.offline.ledger_parts import LedgerFrame, LedgerParts
 from replenish.features.offline.measure_features import MeasureFeatures, posted_statistics
 from replenish.features.offline.measures import (
-    LedgerFrame,
     check_ledgers,
     is_wanted,
     latest_of,
     ledger_columns,
     measure_postings,
     measures_of,
-    numbered_ledger,
 )
 from replenish.features.offline.query_axis import CutoffCalendar, QueryAxis, max_entities, query_axis
 
-ROWS_AT_ONCE = 8_000_000
-"""Ledger and spine rows evaluated at once by default: about 1 GB of arrays."""
+ROWS_AT_ONCE = 4_000_000
+"""Ledger and spine rows evaluated at once by default: up to 1 GB of arrays, as fast as more."""
 
 _ROW = "_spine_row"
 
@@ -89,10 +88,18 @@ def evaluate_partitions(
     if feature_set.clock == "daily":
         _check_cutoffs(instant, calendar, spine, as_of)
     entities, number = _numbered_entities(spine, feature_set.entity)
-    for start, stop in _partitions(feature_set, entities.height, instant, ledgers, rows_at_once):
+    size = _partition_size(feature_set, entities.height, instant, ledgers, rows_at_once)
+    parts = {
+        name: LedgerParts(
+            ledgers[name], ledger_columns(feature_set, feature_set.source(name)), feature_set.entity, entities, size
+        )
+        for name in _sources_of(feature_set)
+    }
+    for nr, start in enumerate(range(0, max(entities.height, 1), size)):
+        stop = min(start + size, entities.height)
         rows = np.arange(len(number)) if stop - start == entities.height else _rows_between(number, start, stop)
         axis, order = query_axis(number[rows] - start, instant[rows], calendar)
-        features = _Partition(feature_set, axis, entities[start:stop], ledgers).columns()
+        features = _Partition(feature_set, axis, nr, parts).columns()
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order), dtype=np.int64)
         frame = pl.concat([spine[rows], pl.DataFrame(features)[place]], how="horizontal")
@@ -105,13 +112,13 @@ class _Partition:
 
     feature_set: FeatureSet
     axis: QueryAxis
-    entities: pl.DataFrame
-    ledgers: Mapping[str, LedgerFrame]
+    number: int
+    parts: Mapping[str, LedgerParts]
 
     def columns(self) -> list[pl.Series]:
         """One column per feature in the set's order, rows in the order of the axis."""
         found: dict[str, pl.Series] = {}
-        for name in dict.fromkeys(f.source for f in self.feature_set.features if f.source is not None):
+        for name in _sources_of(self.feature_set):
             found |= self._of_source(name)
         for feature in self.feature_set.features:
             if feature.aggregation == "ratio":
@@ -120,8 +127,7 @@ class _Partition:
 
     def _of_source(self, name: str) -> dict[str, pl.Series]:
         source = self.feature_set.source(name)
-        columns = ledger_columns(self.feature_set, source)
-        ledger = numbered_ledger(self.ledgers[name], columns, self.feature_set.entity, self.entities)
+        ledger = self.parts[name].part(self.number)
         found: dict[str, pl.Series] = {}
         for measure, features in measures_of(self.feature_set).items():
             if measure.source == name:
@@ -195,22 +201,24 @@ def _numbered_entities(spine: pl.DataFrame, entity: Sequence[str]) -> tuple[pl.D
     return entities, found["_number"].to_numpy()
 
 
-def _partitions(
+def _sources_of(feature_set: FeatureSet) -> list[str]:
+    return list(dict.fromkeys(f.source for f in feature_set.features if f.source is not None))
+
+
+def _partition_size(
     feature_set: FeatureSet,
     n_entities: int,
     instant: IntArray,
     ledgers: Mapping[str, LedgerFrame],
     rows_at_once: int,
-) -> list[tuple[int, int]]:
-    """Ranges of entities that are evaluated together."""
+) -> int:
+    """How many entities are evaluated together, at least 1."""
     if not n_entities:
-        return [(0, 0)]
-    used = {f.source for f in feature_set.features if f.source is not None}
-    n_rows = max((ledgers[name].lazy().select(pl.len()).collect().item() for name in used), default=0) + len(instant)
-    n_parts = min(n_entities, -(-n_rows // max(1, rows_at_once)))
-    most = max_entities(int(instant.min()), int(instant.max()))
-    size = min(-(-n_entities // max(1, n_parts)), most)
-    return [(start, min(start + size, n_entities)) for start in range(0, n_entities, size)]
+        return 1
+    n_rows = [ledgers[name].lazy().select(pl.len()).collect().item() for name in _sources_of(feature_set)]
+    n_parts = -(-(max(n_rows, default=0) + len(instant)) // max(1, rows_at_once))
+    size = -(-n_entities // min(n_entities, max(1, n_parts)))
+    return min(size, max_entities(int(instant.min()), int(instant.max())))
 
 
 def _rows_between(number: IntArray, start: int, stop: int) -> IntArray:

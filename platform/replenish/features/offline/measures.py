@@ -16,10 +16,8 @@ from replenish.features.definitions.model import (
     RowFilter,
 )
 from replenish.features.offline.latest_version import ENTITY_NUMBER, instants_us
+from replenish.features.offline.ledger_parts import LedgerFrame
 from replenish.features.offline.window_sums import DayRows
-
-LedgerFrame = pl.DataFrame | pl.LazyFrame
-"""The postings of a source, in memory or still to be read."""
 
 _INTEGERS = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 
@@ -128,12 +126,3 @@ def measure_postings(ledger: pl.DataFrame, source: FeatureSource, measure: Measu
 
 def _is_of(kinds: Sequence[str]) -> pl.Expr:
     return pl.any_horizontal(pl.lit(False), *[pl.col("posting_kind") == kind for kind in kinds])
-
-
-def numbered_ledger(
-    ledger: LedgerFrame, columns: Sequence[str], entity: Sequence[str], entities: pl.DataFrame
-) -> pl.DataFrame:
-    """The rows of some entities, with the entity's number in `entities` (Int64), other columns dropped."""
-    numbers = entities.lazy().with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ENTITY_NUMBER))
-    chosen = ledger.lazy().select(columns)
-    return chosen.join(numbers, on=list(entity), how="inner", nulls_equal=True).collect()

@@ -1,0 +1,48 @@
+"""A ledger in parts by ranges of entities: one pass over a frame in memory, one scan per part of a lazy one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from replenish.features.offline.latest_version import ENTITY_NUMBER
+
+LedgerFrame = pl.DataFrame | pl.LazyFrame
+"""The postings of a source, in memory or still to be read."""
+
+_PART = "_part"
+
+
+class LedgerParts:
+    """The rows of each range of entities, with `_entity`: the entity's number within its range (Int64).
+
+    Args:
+        ledger: Postings; rows of entities that are not named are dropped. A lazy one is read anew for each part.
+        columns: Columns to keep, the entity's among them.
+        entity: Entity columns.
+        entities: The entities in order of their numbers, one row each.
+        size: Entities of a part; the last may have fewer.
+    """
+
+    def __init__(
+        self, ledger: LedgerFrame, columns: Sequence[str], entity: Sequence[str], entities: pl.DataFrame, size: int
+    ) -> None:
+        self._ledger, self._entity, self._entities, self._size = ledger.lazy().select(columns), entity, entities, size
+        self._parts: dict[tuple[object, ...], pl.DataFrame] | None = None
+        if isinstance(ledger, pl.DataFrame) and entities.height > size:
+            # Looking for the rows of a part in the whole ledger part by part would cost more with every part.
+            part = (pl.col(ENTITY_NUMBER) // size).alias(_PART)
+            numbered = self._numbered(entities).with_columns(part, pl.col(ENTITY_NUMBER) % size)
+            self._empty = numbered.clear().drop(_PART)
+            self._parts = numbered.partition_by(_PART, as_dict=True, include_key=False)
+
+    def part(self, number: int) -> pl.DataFrame:
+        """The rows of a part; each part is given once."""
+        if self._parts is not None:
+            return self._parts.pop((number,), self._empty)
+        return self._numbered(self._entities[number * self._size : (number + 1) * self._size])
+
+    def _numbered(self, entities: pl.DataFrame) -> pl.DataFrame:
+        numbers = entities.lazy().with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(ENTITY_NUMBER))
+        return self._ledger.join(numbers, on=list(self._entity), how="inner", nulls_equal=True).collect()
