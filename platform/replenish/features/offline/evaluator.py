@@ -25,8 +25,8 @@ from replenish.features.offline.measures import (
 )
 from replenish.features.offline.query_axis import CutoffCalendar, QueryAxis, max_entities, query_axis
 
-ROWS_AT_ONCE = 4_000_000
-"""Ledger and spine rows evaluated at once by default: up to 1 GB of arrays, as fast as more."""
+ROWS_AT_ONCE = 8_000_000
+"""Ledger and spine rows evaluated at once by default: up to 1.5 GB of arrays."""
 
 _ROW = "_spine_row"
 

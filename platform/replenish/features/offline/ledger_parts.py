@@ -1,4 +1,4 @@
-"""A ledger in parts by ranges of entities: one pass over a frame in memory, one scan per part of a lazy one."""
+"""A ledger in parts by ranges of entities: one pass over a frame in memory if the parts are many, else one per part."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from replenish.features.offline.latest_version import ENTITY_NUMBER
 
 LedgerFrame = pl.DataFrame | pl.LazyFrame
 """The postings of a source, in memory or still to be read."""
+
+MOST_LOOK_UPS = 6
+"""Up to so many parts, finding each one's rows in the whole ledger costs less than a parted copy of it."""
 
 _PART = "_part"
 
@@ -30,7 +33,7 @@ class LedgerParts:
     ) -> None:
         self._ledger, self._entity, self._entities, self._size = ledger.lazy().select(columns), entity, entities, size
         self._parts: dict[tuple[object, ...], pl.DataFrame] | None = None
-        if isinstance(ledger, pl.DataFrame) and entities.height > size:
+        if isinstance(ledger, pl.DataFrame) and entities.height > MOST_LOOK_UPS * size:
             # Looking for the rows of a part in the whole ledger part by part would cost more with every part.
             part = (pl.col(ENTITY_NUMBER) // size).alias(_PART)
             numbered = self._numbered(entities).with_columns(part, pl.col(ENTITY_NUMBER) % size)
