@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "platform" / "replenish"
 ROOMS = ("stores", "ingest", "history", "contracts")
-MODULES = ("errors.py", "bitemporal.py", "bitemporal_windows.py", "digests.py", "cli/stages.py")
+MODULES = ("errors.py", "bitemporal.py", "bitemporal_windows.py", "range_maximum.py", "digests.py", "cli/stages.py")
 GOLD = PACKAGE.parents[1] / "dbt"
 
 

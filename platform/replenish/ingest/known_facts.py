@@ -83,12 +83,13 @@ def judge_facts(
         return JudgedFacts(accepted, new.clear(), new.clear(), 0, new.clear(), new.clear())
     places = contested.arg_true()
     versions = _in_order(new, places, hashes, earlier, new.clear() if kept is None else kept, contract)
+    if not sets_conflicts_aside:
+        # Before anything else: what contradicts itself within a file depends on the file alone.
+        _refuse_conflicts(versions.filter(_conflicts(versions, contract, with_known=False)), contract)
     known_before = (~pl.col("is_retraction")).cum_max().over(contract.fact_key)
     orphan = versions.select(~known_before).to_series()
     orphans, versions = versions.filter(orphan).filter(_IS_NEW), versions.filter(~orphan)
-    conflict = _conflicts(versions, contract, with_known=sets_conflicts_aside)
-    if conflict.any() and not sets_conflicts_aside:
-        _refuse_conflicts(versions.filter(conflict), contract)
+    conflict = _conflicts(versions, contract, with_known=True) & sets_conflicts_aside
     against = versions.filter(conflict)
     return _judged(new, kept, orphans, against, _verdicts(versions.filter(~conflict), contract))
 
@@ -170,6 +171,8 @@ def _conflicts(versions: pl.DataFrame, contract: Contract, *, with_known: bool) 
 
 
 def _refuse_conflicts(found: pl.DataFrame, contract: Contract) -> None:
+    if found.is_empty():
+        return
     key = ", ".join(str(value) for value in found.select(contract.fact_key).row(0))
     raise FileFault(
         KEY_CONFLICT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -33,6 +34,7 @@ class MemoryLake(DeltaLake):
     """The lake's promises without a disk, for properties that need hundreds of histories."""
 
     def __init__(self) -> None:
+        self.root = Path("nowhere")
         self.tables: dict[str, pl.DataFrame] = {}
         self.offsets: dict[tuple[str, str], int] = {}
 

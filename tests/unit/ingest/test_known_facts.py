@@ -84,6 +84,14 @@ def test_a_retraction_before_its_fact_was_known_is_dead(tmp_path: Path) -> None:
     assert verdict.reasons == {"retraction_of_unknown": 1}
 
 
+def test_a_file_that_tells_a_fact_and_takes_it_back_at_one_moment_is_refused_each_time(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    for end in ("", "\n"):
+        assert shop.offer(csv([line("r0", op="D"), line("r0"), line("r1"), line("r2")]) + end).reasons == {
+            "key_conflict": 4
+        }
+
+
 def test_equal_lines_of_one_file_are_one_fact(tmp_path: Path) -> None:
     verdict = Shop(tmp_path).offer(csv([line(), line()]))
     assert (verdict.accepted, verdict.duplicate) == (1, 1)
