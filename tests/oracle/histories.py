@@ -149,11 +149,20 @@ def pick(chooser: Chooser, options: Sequence[T]) -> T:
     return options[chooser.whole(0, len(options) - 1)]
 
 
+KINDS = (
+    FACT_KINDS,
+    (*FACT_KINDS, "cancellation"),
+    (*FACT_KINDS, "cancellation"),
+    (*FACT_KINDS, "cancellation", "return"),
+    (*FACT_KINDS, "return"),
+)
+
+
 def draw_setting(chooser: Chooser) -> Setting:
     zone, centre, changing = pick(chooser, CLOCK_CHANGES)
     cutoff = pick(chooser, (time(6), time(0), time(23, 45), changing, changing, changing))
     feed_zone = pick(chooser, (zone, zone, "America/Los_Angeles", "Asia/Tokyo"))
-    kinds = pick(chooser, (FACT_KINDS, (*FACT_KINDS, "cancellation")))
+    kinds = pick(chooser, KINDS)
     shape, n_days = pick(chooser, SHAPES), pick(chooser, SPANS)
     return Setting(zone, feed_zone, cutoff, centre, shape, n_days, kinds, pick(chooser, (2, 2, 1)))
 
@@ -207,6 +216,12 @@ class _Pen:
             "is_promotion": pick(self.chooser, (False, True)),
         }
 
+    def fact(self, entity: Entity, event_time: datetime, name: str) -> tuple[Any, ...]:
+        """The key of a fact in the setting's shape."""
+        name = f"{self.number}-{name}"
+        shapes = {"named": (*entity, name), "roaming": (name,), "timed": (*entity, event_time)}
+        return shapes[self.setting.shape]
+
     def state(
         self, fact: tuple[Any, ...], known: datetime, what: tuple[Entity, datetime, dict[str, Any]], is_out: bool
     ) -> Statement:
@@ -236,8 +251,7 @@ def _fact(pen: _Pen, nr: int) -> list[Statement]:
     chooser, shape = pen.chooser, pen.setting.shape
     entity, event_time = pen.entity(), pen.instant(0, pen.setting.n_days)
     known = _first_known(pen, event_time)
-    name = f"{pen.number}-{nr % 20}"
-    fact: tuple[Any, ...] = {"named": (*entity, name), "roaming": (name,), "timed": (*entity, event_time)}[shape]
+    fact = pen.fact(entity, event_time, str(nr % 20))
     what = (entity, event_time, pen.values())
     # A source may begin with a retraction of what it never told.
     told = [pen.state(fact, known, what, is_out=chooser.whole(0, 19) == 19)]
@@ -272,27 +286,29 @@ def _pause(chooser: Chooser) -> timedelta:
 
 
 def _cancellations(pen: _Pen, statements: Sequence[Statement]) -> Iterator[Cancellation]:
-    """Of some versions a part is cancelled while they stand; some returns find no sale."""
+    """Of some versions a part is cancelled while they stand; some returns find no sale, nor a day with one."""
     postings = postings_of(statements)
     ends = {(p["fact"], p["version_nr"]): p["knowledge_time"] for p in postings if p["posting_kind"] == "reversal"}
-    for sale in postings:
+    for nr, sale in enumerate(postings):
         if sale["posting_kind"] == "reversal" or pen.chooser.whole(0, 5) < 5:
             continue
         kind = pick(pen.chooser, ("cancellation", "cancellation", "return"))
+        sold = (sale["fact"], sale["version_nr"], sale["key"], sale["event_time"], sale["event_date"])
         known = sale["knowledge_time"] + timedelta(hours=pen.chooser.whole(0, 60))
         # A return finds no sale, so it stands whatever becomes of one.
         end = ends.get((sale["fact"], sale["version_nr"])) if kind == "cancellation" else None
         if end is not None and end <= known:
             continue
+        if kind == "return" and pen.chooser.whole(0, 1):
+            event_time = pen.instant(0, pen.setting.n_days)
+            fact = pen.fact(sale["key"], event_time, f"r{nr}")
+            sold = (fact, 1, sale["key"], event_time, pen.setting.event_date(event_time))
         if pen.chooser.whole(0, 3) == 3:
             retracted = known + timedelta(hours=pen.chooser.whole(0, 60))
             end = retracted if end is None else min(end, retracted)
-        said = sale["values"]
-        units, cents = pick(pen.chooser, (1, 2)), pick(pen.chooser, (100, 1))
-        # A sale that does not say an amount has none to take back.
-        amounts = {"units": units if said["units"] is not None else None, "cents": cents if said["cents"] else None}
-        sold = (sale["fact"], sale["version_nr"], sale["key"], sale["event_time"], sale["event_date"])
-        yield Cancellation(kind, *sold, knowledge_time=known, taken_back=end, values={**said, **amounts})
+        # Amounts differ from the sale's, and may stand where the sale says none.
+        amounts = {"units": pick(pen.chooser, (1, 2, None)), "cents": pick(pen.chooser, (100, 1, None))}
+        yield Cancellation(kind, *sold, knowledge_time=known, taken_back=end, values={**sale["values"], **amounts})
 
 
 def _spine(pen: _Pen, statements: Sequence[Statement]) -> list[tuple[Entity, datetime]]:
@@ -329,6 +345,9 @@ WHERES: tuple[tuple[str, str | int | bool] | None, ...] = (
     ("channel", "web"),
     ("channel", "shop"),
     ("is_promotion", True),
+    # A sale and what is taken back of it differ in these: a total without facts.
+    ("units", 1),
+    ("cents", 100),
 )
 
 

@@ -57,7 +57,8 @@ class Day:
 
     @property
     def is_observed(self) -> bool:
-        return self.n_facts > 0
+        # A return may stand on a day without a sale.
+        return self.n_facts != 0 or self.total != 0
 
     @property
     def is_active(self) -> bool:

@@ -274,14 +274,21 @@ class ObservedIsActive(RangeJoin):
     """A day whose total is 0 counts as not observed."""
 
     def is_observed(self) -> pl.Expr:
-        return (pl.col("n_facts") > 0) & (pl.col("total") != 0)
+        return pl.col("total") != 0
+
+
+class ObservedByFactsOnly(RangeJoin):
+    """A day with a total but without facts, as returns make it, is not observed."""
+
+    def is_observed(self) -> pl.Expr:
+        return pl.col("n_facts") != 0
 
 
 class ObservedForever(RangeJoin):
     """A day stays observed when its facts were taken back."""
 
     def is_observed(self) -> pl.Expr:
-        return pl.col("n_facts") >= 0
+        return pl.col("n_facts").is_not_null()
 
 
 class MonotoneDeque(RangeJoin):

@@ -115,7 +115,7 @@ class RangeJoin:
         return pl.col("total") != 0
 
     def is_observed(self) -> pl.Expr:
-        return pl.col("n_facts") > 0
+        return (pl.col("n_facts") != 0) | (pl.col("total") != 0)
 
     def window(self, feature: Feature, days: pl.DataFrame) -> pl.DataFrame:
         age = (pl.col("origin") - pl.col("event_date")).dt.total_days() - feature.offset_days

@@ -15,7 +15,7 @@ import pytest
 from replenish.bitemporal import knowledge_date_expr, live_versions
 from tests.oracle.compare import TEST_SEEDS, Batch, batch_of, question_of
 from tests.oracle.frames import demand_frame, price_frame, stock_frame
-from tests.oracle.histories import CLOCK_CHANGES, SHAPES, Statement, entities, ledger_of, postings_of
+from tests.oracle.histories import CLOCK_CHANGES, SHAPES, History, Statement, entities, ledger_of, postings_of
 from tests.oracle.known_at import FACT_KINDS, Feature, cutoff_instant, known_values
 
 
@@ -94,6 +94,11 @@ def of_versions(postings: list[dict[str, Any]]) -> Iterator[str]:
         yield from (name for name, is_so in marks.items() if is_so)
 
 
+def _without_facts(history: History) -> int:
+    sold = {(s.key, s.event_date) for s in history.statements}
+    return sum((c.key, c.event_date) not in sold for c in history.cancellations)
+
+
 def of_history(batch: Batch, number: int) -> Iterator[str]:
     """What is hard about a history, once per occurrence."""
     history, setting = batch.histories[number], batch.setting
@@ -110,6 +115,7 @@ def of_history(batch: Batch, number: int) -> Iterator[str]:
         ),
         "partly cancelled": sum(c.kind == "cancellation" for c in history.cancellations),
         "returned by itself": sum(c.kind == "return" for c in history.cancellations),
+        "taken back on a day without facts": _without_facts(history),
         "cancellation taken back": sum(c.taken_back is not None for c in history.cancellations),
         "spine row twice": len(history.spine) - len(set(history.spine)),
         "entity that never occurs": sum(key == entities(number)[3] for key, _ in history.spine),
@@ -129,6 +135,7 @@ def test_every_difficulty_occurs() -> None:
         *("tie of knowledge times", "tie of event times", "late", "known before it happens", "retracted"),
         *("retracted and told again", "taken back at once", "moved date", "moved entity", "corrected"),
         *("null", "zero", "negative", "partly cancelled", "returned by itself", "cancellation taken back"),
+        "taken back on a day without facts",
     ]
     assert {name: found[name] for name in expected if found[name] < 25} == {}
     assert {batch.setting.shape for batch in batches} == set(SHAPES)

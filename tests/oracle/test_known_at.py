@@ -25,7 +25,7 @@ from tests.oracle.histories import (
     ledger_of,
     postings_of,
 )
-from tests.oracle.known_at import AGGREGATIONS, Feature, cutoff_instant, known_values, origin_date
+from tests.oracle.known_at import AGGREGATIONS, FACT_KINDS, Feature, cutoff_instant, known_values, origin_date
 from tests.oracle.true_at import true_values
 
 SIX = time(6)
@@ -176,6 +176,22 @@ def test_a_cancellation_takes_units_back_and_leaves_the_fact() -> None:
     assert known("2025-05-07T06:00", "cancellation") == [1, 1, 5]
     assert known("2025-05-07T06:00") == [5, 1, 5]
     assert known("2025-05-05T23:00", "cancellation") == [0, 0, 5]
+
+
+def test_a_return_on_a_day_without_a_sale_makes_it_observed() -> None:
+    returned = {**posting(6, "2025-05-06T13:00", 3, "r", sign=-1), "posting_kind": "return"}
+    ledger = [posting(5, "2025-05-05T13:00", 5, "b"), returned]
+    features = [
+        Feature("mean", "mean", "units", 7, denominator="observed"),
+        Feature("std", "std", "units", 7, denominator="observed"),
+        Feature("min", "min", "units", 7),
+        Feature("lag", "lag", "units", lag_days=4, denominator="observed"),
+        Feature("n", "count", "units", 7),
+    ]
+    known = known_values(features, ledger, KEY, at("2025-05-10T06:00"), "UTC", SIX, (*FACT_KINDS, "return"))
+    assert known == {"mean": 1.0, "std": 4.0, "min": -3, "lag": -3, "n": 1}
+    without = known_values(features, ledger, KEY, at("2025-05-10T06:00"), "UTC", SIX)
+    assert without == {"mean": 5.0, "std": 0.0, "min": 5, "lag": None, "n": 1}
 
 
 def test_the_last_value_prefers_event_time_then_knowledge_then_the_fact() -> None:

@@ -86,7 +86,7 @@ def _last(feature: Feature, facts: Sequence[TrueFact], as_of: datetime) -> Known
 
 
 def _by_day(feature: Feature, facts: Sequence[TrueFact], taken: Sequence[Cancellation], origin: date) -> Known:
-    """Lists of what was said per event date; null says nothing. What is taken back belongs to a day with facts."""
+    """Lists of what was said per event date; null says nothing. What is taken back may stand alone on its day."""
     said: dict[date, list[int]] = {}
     for fact in facts:
         value = 0 if feature.value is None else fact.statement.values[feature.value]
@@ -97,7 +97,9 @@ def _by_day(feature: Feature, facts: Sequence[TrueFact], taken: Sequence[Cancell
     for cancelled in taken:
         value = 0 if feature.value is None else cancelled.values[feature.value]
         if value is not None and feature.aggregation != "count":
-            sums[cancelled.event_date] -= int(value)
+            sums[cancelled.event_date] = sums.get(cancelled.event_date, 0) - int(value)
+    # Of a day without facts something is known only where what is taken back leaves a total.
+    sums = {day: total for day, total in sums.items() if total or day in said}
     if feature.aggregation == "lag":
         day = origin - timedelta(days=feature.lag_days or 0)
         return sums.get(day, None if feature.denominator == "observed" else 0)
@@ -109,13 +111,12 @@ def _by_day(feature: Feature, facts: Sequence[TrueFact], taken: Sequence[Cancell
         return (origin - past[0]).days if past else None
     last = origin - timedelta(days=feature.offset_days + 1)
     first = origin - timedelta(days=feature.offset_days + (feature.window_days or 0))
-    inside = {day: values for day, values in said.items() if first <= day <= last}
-    totals = [sums[day] for day in inside]
+    totals = [total for day, total in sums.items() if first <= day <= last]
     match feature.aggregation:
         case "sum":
             return sum(totals)
         case "count":
-            return sum(len(values) for values in inside.values())
+            return sum(len(values) for day, values in said.items() if first <= day <= last)
         case "count_nonzero":
             return sum(first <= day <= last for day in active)
         case "min":

@@ -41,7 +41,7 @@ AGGREGATION_WORDS: tuple[AggregationWords, ...] = (
     ),
     AggregationWords("mean", "sum of D / n", "number", _EMPTY_MEAN, _SILENT, f"n, {_DAYS_OF_MEAN}", _NO_TIES),
     AggregationWords(
-        *("std", "population deviation of D over n dates, dates of n without facts as 0", "number", _EMPTY_MEAN),
+        *("std", "population deviation of D over n dates, dates of n not observed as 0", "number", _EMPTY_MEAN),
         *(_SILENT, f"n, {_DAYS_OF_MEAN}", _NO_TIES),
     ),
     AggregationWords(

@@ -25,8 +25,8 @@ at the instant `as_of`: rows with a later `knowledge_time` have no influence, wh
 
 `t` is the newest origin date whose cut-off is not after `as_of`. A window of `w` days with offset `o` covers the event
 dates t-o-w to t-o-1. *D* of a date is the sum of the value over what was known of it, corrections and cancellations
-taken off; a date is *observed* where any fact of it was known, *active* where D is not 0. A set with the clock `daily`
-is asked at cut-offs, one with `instant` at any instant.
+taken off, *N* the number of facts. A date is *observed* where N or D is not 0 (a return may stand on a date without a
+sale), *active* where D is not 0. A set with the clock `daily` is asked at cut-offs, one with `instant` at any instant.
 
 To add or change a feature: edit the set's file, raise its `version` if a meaning changes (words and owners are free),
 then `replenish features record`, `replenish features catalogue`, `make check`. One name has one meaning over all sets.

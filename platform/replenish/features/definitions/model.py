@@ -5,8 +5,8 @@ A file `platform/features/<set>.yaml` is read by `definitions.reader` into these
 
 For an instant T, t is the newest origin date whose cut-off is not after T. A posting is visible where its knowledge
 time is not after T. D(e) is the signed sum of the value over the visible postings of event date e, N(e) the signed
-number of those that say something; a day is *observed* where N > 0 and *active* where D is not 0. A window of w days
-with offset o covers the event dates t-o-w .. t-o-1.
+number of those that say something. A day is *observed* where N or D is not 0, since a return may stand on a day without
+a sale, and *active* where D is not 0. A window of w days with offset o covers the event dates t-o-w .. t-o-1.
 """
 
 from __future__ import annotations

@@ -54,6 +54,11 @@ class DailyChanges:
         return _running_in_groups(self.count, self.is_first)
 
     @cached_property
+    def is_observed_after(self) -> npt.NDArray[np.bool_]:
+        """Whether the row's day is observed once the row is known; a return may stand on a day without a sale."""
+        return (self.count_after != 0) | (self.total_after != 0)
+
+    @cached_property
     def known_until(self) -> IntArray:
         """When the day's next change becomes known [us]; `NEVER` for its last."""
         until = np.full(len(self), NEVER, dtype=np.int64)
@@ -63,7 +68,8 @@ class DailyChanges:
     def statistic(self, name: str) -> IntArray:
         """Changes of an additive statistic of the days.
 
-        `total` and `count` are D and N; `square`, `active` and `observed` the change of D**2, of D != 0, of N > 0.
+        `total` and `count` are D and N; `square` and `active` the change of D**2 and of D != 0, `observed` that of whether
+        N or D is not 0.
         Of totals whose squares leave int64 there are `square_high`, `square_middle` and `square_low`; see `square_of`.
         """
         match name:
@@ -78,8 +84,8 @@ class DailyChanges:
                 after = self.total_after
                 return (after != 0).astype(np.int64) - (after != self.total)
             case "observed":
-                after = self.count_after
-                return (after > 0).astype(np.int64) - (after > self.count)
+                was_observed = (self.count_after != self.count) | (self.total_after != self.total)
+                return self.is_observed_after.astype(np.int64) - was_observed
             case "square_high" | "square_middle" | "square_low":
                 after = self.total_after
                 return _square_limb(name, after) - _square_limb(name, after - self.total)

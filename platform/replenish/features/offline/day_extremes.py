@@ -16,7 +16,7 @@ def window_extreme(axis: QueryAxis, changes: DailyChanges, window: Window, *, gr
     Returns:
         Shape (n_queries,); `NO_VALUE` where no day of the window is observed.
     """
-    rows = np.flatnonzero(changes.count_after > 0)
+    rows = np.flatnonzero(changes.is_observed_after)
     event, entity = changes.event[rows], changes.entity[rows]
     enters = np.maximum(changes.known[rows], axis.calendar.instant_of(event + window.first))
     leaves = np.minimum(changes.known_until[rows], axis.calendar.instant_of(event + window.last + 1))

@@ -107,7 +107,9 @@ class MeasureFeatures:
         else:
             # Python's integers have no bound; only totals in the millions come here.
             spread = n_days.astype(object) * square_of(*parts) - total.astype(object) ** 2
-        return np.sqrt(np.maximum(spread, 0).astype(np.float64))
+        if np.any(spread < 0):
+            raise BrokenPromise("a day adds to a total and is not among the days", feature=feature.name)
+        return np.sqrt(spread.astype(np.float64))
 
     def _square_statistics(self, width: int) -> tuple[str, ...]:
         """What sums of squares over so many days are made of, so that nothing leaves int64."""

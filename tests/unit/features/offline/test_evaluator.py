@@ -163,6 +163,23 @@ def test_deviations_of_great_totals_are_exact(size: int) -> None:
     assert found["std"].item() == pytest.approx(((28**2 - 1) / 12) ** 0.5, rel=1e-12)
 
 
+def test_a_return_on_a_day_without_a_sale_makes_it_observed() -> None:
+    returned = ledger_of(("A", date(2025, 3, 7), datetime(2025, 3, 8, tzinfo=UTC), -1, 5))
+    ledger = pl.concat([LEDGER, returned.with_columns(posting_kind=pl.lit("return"))])
+    features = set_of(
+        feature("mean", "mean", window_days=28, denominator="observed"),
+        feature("std", "std", window_days=28, denominator="observed"),
+        feature("low", "min", window_days=28),
+        feature("lag", "lag", lag_days=3, denominator="observed"),
+        feature("n", "count", window_days=28),
+    )
+    taking = replace(features.sources[0], posting_kinds=(*features.sources[0].posting_kinds, "return"))
+    spine = spine_of(("A", CUTOFF))
+    found = evaluate(replace(features, sources=(taking,)), spine, {"sales": ledger}, BERLIN, SIX)
+    assert found.rows()[0][2:] == (-0.5, 4.5, -5, -5, 1)
+    assert evaluate(features, spine, {"sales": ledger}, BERLIN, SIX).rows()[0][2:] == (4.0, 0.0, 4, None, 1)
+
+
 def test_what_cannot_be_evaluated_is_refused_with_its_names() -> None:
     spine, features = spine_of(("A", CUTOFF)), set_of(feature("sum__7", "sum", window_days=7))
 
