@@ -12,6 +12,7 @@ from replenish.features.definitions.model import (
     WINDOWED,
     Aggregation,
     Denominator,
+    FeatureClock,
     FeatureDefinition,
     FeatureSet,
     FeatureSource,
@@ -33,9 +34,8 @@ def feature_set_of(question: Question) -> FeatureSet:
     names = ("units", "cents", "channel", "is_promotion")
     columns = tuple(SourceColumn(name, name, "units", _TYPES.get(name, "integer")) for name in names)
     source = FeatureSource(SOURCE, "gold/fct_ledger", SOURCE, question.fact_key, columns, question.kinds)
-    return FeatureSet(
-        "oracle", "1.0.0", "", "", "instant", question.entity, (source,), tuple(map(_definition, question.features))
-    )
+    clock, features = cast("FeatureClock", question.clock), tuple(map(_definition, question.features))
+    return FeatureSet("oracle", "1.0.0", "", "", clock, question.entity, (source,), features)
 
 
 def _definition(feature: Feature) -> FeatureDefinition:
@@ -85,6 +85,8 @@ def offline_of_two_sources(question: Question) -> pl.DataFrame:
     return evaluate(both, question.spine, ledgers, question.zone, question.cutoff)
 
 
+PLATFORM = ("offline", "offline_in_parts", "offline_of_two_sources")
+"""Names of the platform's evaluators, which refuse what cannot be answered."""
 EVALUATORS: dict[str, Evaluator] = {
     "range_join": RangeJoin.answer,
     "offline": offline,

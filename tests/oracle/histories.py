@@ -174,6 +174,10 @@ LARGE_CENTS = (3_000_000_000, 0, 50_000_001, None, -400_000_000_000)
 """More than 32 bits hold; their squares are more than 64 bits hold."""
 
 
+HUGE_CENTS = (2**52 + 1, 3, None, -(2**51), 1_000_001)
+"""A damaged amount: a total above 2**50 among others that are sound."""
+
+
 @dataclass
 class _Pen:
     """A history being written: the instants used so far, so that later ones can tie with them."""
@@ -239,7 +243,7 @@ def entities(number: int) -> tuple[Entity, ...]:
 
 def draw_history(chooser: Chooser, setting: Setting, number: int = 0) -> History:
     """A history; `number` keeps its entities and facts apart from those of others in one batch."""
-    pen = _Pen(chooser, setting, number, pick(chooser, (MIXED_CENTS, EVEN_CENTS, LARGE_CENTS)))
+    pen = _Pen(chooser, setting, number, pick(chooser, (MIXED_CENTS, EVEN_CENTS, LARGE_CENTS, HUGE_CENTS)))
     n_facts = chooser.whole(0, pick(chooser, (6, 20, 40)))
     statements = [said for nr in range(n_facts) for said in _fact(pen, nr)]
     cancellations = tuple(_cancellations(pen, statements))

@@ -30,6 +30,7 @@ class Question:
     zone: str
     cutoff: time
     kinds: tuple[str, ...] = FACT_KINDS
+    clock: str = "instant"
 
 
 Evaluator = Callable[[Question], pl.DataFrame]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from replenish.bitemporal_windows import IntArray
 from replenish.features.offline.query_axis import QueryAxis, sorted_rows
 
-_LIMB_BITS = 23
+_LIMB_BITS = 21
+SQUARE_PARTS = tuple(f"square_{nr}" for nr in range(5))
+"""What squares that leave int64 are made of: the part of number n counts `2**(21 n)`; see `square_of`."""
 
 LEAST_NEEDED = 0.9
 """Where fewer than this share of the postings can be seen by a query, the others are dropped first."""
@@ -68,9 +71,9 @@ class DailyChanges:
     def statistic(self, name: str) -> IntArray:
         """Changes of an additive statistic of the days.
 
-        `total` and `count` are D and N; `square` and `active` the change of D**2 and of D != 0, `observed` that of whether
+        `total` and `count` are D and N; `square`, `active` and `observed` the change of D**2, of D != 0 and of whether
         N or D is not 0.
-        Of totals whose squares leave int64 there are `square_high`, `square_middle` and `square_low`; see `square_of`.
+        Of totals whose squares leave int64 there are `SQUARE_PARTS`.
         """
         match name:
             case "total":
@@ -86,23 +89,25 @@ class DailyChanges:
             case "observed":
                 was_observed = (self.count_after != self.count) | (self.total_after != self.total)
                 return self.is_observed_after.astype(np.int64) - was_observed
-            case "square_high" | "square_middle" | "square_low":
-                after = self.total_after
-                return _square_limb(name, after) - _square_limb(name, after - self.total)
+            case _ if name in SQUARE_PARTS:
+                part, after = SQUARE_PARTS.index(name), self.total_after
+                return _square_part(part, after) - _square_part(part, after - self.total)
             case _:
                 raise ValueError(f"no such statistic: {name}")
 
 
-def square_of(high: IntArray, middle: IntArray, low: IntArray) -> npt.NDArray[np.object_]:
-    """Sums of squares as Python integers, from the sums of their parts; exact for totals below 2**50."""
-    return (high.astype(object) << 2 * _LIMB_BITS) + (middle.astype(object) << _LIMB_BITS + 1) + low.astype(object)
+def square_of(parts: Sequence[IntArray]) -> npt.NDArray[np.object_]:
+    """Sums of squares as Python integers, from the sums of their parts; exact for all totals of int64."""
+    summed = [part.astype(object) * 2 ** (_LIMB_BITS * nr) for nr, part in enumerate(parts)]
+    return np.sum(summed, axis=0)
 
 
-def _square_limb(name: str, total: IntArray) -> IntArray:
-    """One of the parts of (a * 2**23 + b)**2: a * a, a * b or b * b."""
+def _square_part(number: int, total: IntArray) -> IntArray:
+    """One of the parts of (a x**2 + b x + c)**2 with x = 2**21; over 3660 days it stays far below 2**62."""
     size = np.abs(total)
-    high, low = size >> _LIMB_BITS, size & ((1 << _LIMB_BITS) - 1)
-    return {"square_high": high * high, "square_middle": high * low, "square_low": low * low}[name]
+    mask = (1 << _LIMB_BITS) - 1
+    a, b, c = size >> 2 * _LIMB_BITS, size >> _LIMB_BITS & mask, size & mask
+    return (c * c, 2 * b * c, 2 * a * c + b * b, 2 * a * b, a * a)[number]
 
 
 def daily_changes(

@@ -13,10 +13,10 @@ from replenish.bitemporal_windows import IntArray
 from replenish.errors import OutOfRange
 from replenish.features.definitions.model import FeatureDefinition, FeatureSet
 from replenish.features.offline.latest_version import instants_us, latest_versions
+from replenish.features.offline.ledger_checks import check_bounds, check_clocks, check_ledgers
 from replenish.features.offline.ledger_parts import LedgerFrame, LedgerParts
 from replenish.features.offline.measure_features import MeasureFeatures, posted_statistics
 from replenish.features.offline.measures import (
-    check_ledgers,
     is_wanted,
     latest_of,
     ledger_columns,
@@ -57,7 +57,8 @@ def evaluate(
 
     Raises:
         OutOfRange: A column is missing or has a wrong type, a feature is called like a column of the spine, an `as_of`
-            is null, or no cut-off although the set is daily.
+            is null, or no cut-off although the set is daily; a posting lacks a clock; the values of an entity leave
+            64 bits together.
     """
     parts = list(evaluate_partitions(feature_set, spine, ledgers, zone, cutoff, as_of=as_of, rows_at_once=rows_at_once))
     rows = pl.concat([row for row, _ in parts])
@@ -128,10 +129,12 @@ class _Partition:
     def _of_source(self, name: str) -> dict[str, pl.Series]:
         source = self.feature_set.source(name)
         ledger = self.parts[name].part(self.number)
+        check_clocks(ledger, name, self.feature_set.entity)
         found: dict[str, pl.Series] = {}
         for measure, features in measures_of(self.feature_set).items():
             if measure.source == name:
                 postings = measure_postings(ledger, source, measure, posted_statistics(features))
+                check_bounds(postings, ledger, measure, self.feature_set.entity)
                 evaluated = MeasureFeatures(self.axis, postings, features)
                 found |= {f.name: evaluated.column(f) for f in features}
         for (latest_source, where), features in latest_of(self.feature_set).items():

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from replenish.bitemporal_windows import IntArray, Window
-from replenish.errors import BrokenPromise, OutOfRange
+from replenish.errors import BrokenPromise
 from replenish.features.definitions.model import FeatureDefinition
-from replenish.features.offline.daily_changes import DailyChanges, daily_changes, square_of
+from replenish.features.offline.daily_changes import SQUARE_PARTS, DailyChanges, daily_changes, square_of
 from replenish.features.offline.day_extremes import extreme_active_day, window_extreme
 from replenish.features.offline.query_axis import QueryAxis
 from replenish.features.offline.window_sums import DayRows, StatisticWindow, known_window_totals
@@ -23,7 +23,6 @@ _PLAIN_SUMS = ("sum", "count", "mean", "lag")
 _PLAIN_DAYS = (None, "calendar")
 """Features of these aggregations and denominators are sums of postings; all others need the days' totals."""
 _MAX_INT = 2**62
-_MAX_TOTAL = 2**50
 
 
 class MeasureFeatures:
@@ -106,7 +105,7 @@ class MeasureFeatures:
             spread = n_days * parts[0] - total * total
         else:
             # Python's integers have no bound; only totals in the millions come here.
-            spread = n_days.astype(object) * square_of(*parts) - total.astype(object) ** 2
+            spread = n_days.astype(object) * square_of(parts) - total.astype(object) ** 2
         if np.any(spread < 0):
             raise BrokenPromise("a day adds to a total and is not among the days", feature=feature.name)
         return np.sqrt(spread.astype(np.float64))
@@ -114,10 +113,7 @@ class MeasureFeatures:
     def _square_statistics(self, width: int) -> tuple[str, ...]:
         """What sums of squares over so many days are made of, so that nothing leaves int64."""
         greatest = int(np.abs(self._changes.total_after).max(initial=0))
-        if greatest > _MAX_TOTAL:
-            raise OutOfRange("daily totals too great for a deviation", total=greatest, limit=_MAX_TOTAL)
-        is_small = (width * greatest) ** 2 <= _MAX_INT
-        return ("square",) if is_small else ("square_high", "square_middle", "square_low")
+        return ("square",) if (width * greatest) ** 2 <= _MAX_INT else SQUARE_PARTS
 
 
 def posted_statistics(features: Sequence[FeatureDefinition]) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
-from replenish.errors import OutOfRange
 from replenish.features.definitions.model import (
     COUNTED_KINDS,
     FeatureDefinition,
@@ -16,10 +15,10 @@ from replenish.features.definitions.model import (
     RowFilter,
 )
 from replenish.features.offline.latest_version import ENTITY_NUMBER, instants_us
-from replenish.features.offline.ledger_parts import LedgerFrame
 from replenish.features.offline.window_sums import DayRows
 
-_INTEGERS = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+SUMMED_TYPES = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+"""Column types that are summed, as Int64."""
 
 
 class Measure(NamedTuple):
@@ -61,31 +60,6 @@ def ledger_columns(feature_set: FeatureSet, source: FeatureSource) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
-def check_ledgers(feature_set: FeatureSet, ledgers: Mapping[str, LedgerFrame], spine: pl.DataFrame) -> None:
-    """Refuse ledgers that the set cannot be evaluated on.
-
-    Raises:
-        OutOfRange: A source has no ledger, a ledger lacks a column, an entity column has not the spine's
-            type, or a value to be summed is no integer.
-    """
-    for name in {f.source for f in feature_set.features if f.source is not None}:
-        if name not in ledgers:
-            raise OutOfRange("a source of the set has no ledger", feature_set=feature_set.name, source=name)
-        schema = ledgers[name].lazy().collect_schema()
-        missing = [c for c in ledger_columns(feature_set, feature_set.source(name)) if c not in schema]
-        if missing:
-            raise OutOfRange("the ledger lacks columns", feature_set=feature_set.name, source=name, columns=missing)
-        strange = [c for c in feature_set.entity if schema[c] != spine.schema[c]]
-        if strange:
-            raise OutOfRange("entity columns of spine and ledger differ in type", source=name, columns=strange)
-    for measure, features in measures_of(feature_set).items():
-        if measure.value is None or all(f.aggregation == "count" for f in features):
-            continue
-        dtype = ledgers[measure.source].lazy().collect_schema()[measure.value]
-        if dtype not in _INTEGERS:
-            raise OutOfRange("only integers are summed", source=measure.source, column=measure.value, dtype=str(dtype))
-
-
 def is_wanted(where: RowFilter) -> pl.Expr:
     """Whether a posting passes a filter; a null does not."""
     return (pl.col(where.column) == pl.lit(where.equals)).fill_null(False)
@@ -105,7 +79,7 @@ def measure_postings(ledger: pl.DataFrame, source: FeatureSource, measure: Measu
     says = pl.col("event_date").is_not_null()
     if measure.value is not None:
         says &= pl.col(measure.value).is_not_null()
-    is_summed = measure.value is not None and ledger.schema[measure.value] in _INTEGERS
+    is_summed = measure.value is not None and ledger.schema[measure.value] in SUMMED_TYPES
     value = pl.col(str(measure.value)).cast(pl.Int64) if is_summed else pl.lit(0, dtype=pl.Int64)
     counted = [kind for kind in source.posting_kinds if kind in COUNTED_KINDS]
     sign = pl.col("posting_sign").cast(pl.Int64)

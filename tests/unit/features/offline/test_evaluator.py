@@ -153,7 +153,7 @@ def test_partitions_hold_few_rows_and_together_are_the_whole() -> None:
         assert frame.equals(whole[rows])
 
 
-@pytest.mark.parametrize("size", [1_000, 300_000_000, 80_000_000_000])
+@pytest.mark.parametrize("size", [1_000, 300_000_000, 80_000_000_000, 2**56])
 def test_deviations_of_great_totals_are_exact(size: int) -> None:
     ledger = ledger_of(
         *(("A", date(2025, 2, 10) + timedelta(days=n), CUTOFF - timedelta(days=1), 1, size + n) for n in range(28))
@@ -161,6 +161,27 @@ def test_deviations_of_great_totals_are_exact(size: int) -> None:
     features = set_of(feature("std", "std", window_days=28, denominator="calendar"))
     found = evaluate(features, spine_of(("A", CUTOFF)), {"sales": ledger}, BERLIN, SIX)
     assert found["std"].item() == pytest.approx(((28**2 - 1) / 12) ** 0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "mean", "std", "max", "days_since"])
+def test_values_that_leave_64_bits_together_are_refused_with_their_entity(aggregation: str) -> None:
+    days = (date(2025, 3, 1), date(2025, 3, 2), date(2025, 3, 3))
+    great = ledger_of(*(("B", day, datetime(2025, 3, 4, tzinfo=UTC), 1, 2**61) for day in days))
+    fields = {} if aggregation == "days_since" else {"window_days": 28}
+    fields |= {"denominator": "calendar"} if aggregation in ("mean", "std") else {}
+    features = set_of(feature("asked", aggregation, **fields))
+    ledger = pl.concat([LEDGER, great])
+    assert evaluate(features, spine_of(("A", CUTOFF)), {"sales": ledger}, BERLIN, SIX).height == 1
+    with pytest.raises(OutOfRange, match=r"leave 64 bits.*column=units.*entity=\('B',\)"):
+        evaluate(features, spine_of(("A", CUTOFF), ("B", CUTOFF)), {"sales": ledger}, BERLIN, SIX)
+
+
+@pytest.mark.parametrize("column", ["event_date", "knowledge_time", "event_time"])
+def test_a_posting_without_a_clock_is_refused(column: str) -> None:
+    features = set_of(feature("sum__7", "sum", window_days=7), feature("last", "last"))
+    ledger = LEDGER.with_columns(pl.when(pl.col("sku_id") != "B").then(column).alias(column))
+    with pytest.raises(OutOfRange, match=rf"source=sales.*columns=\['{column}'\].*rows=1.*entity=\('B',\)"):
+        evaluate(features, spine_of(("A", CUTOFF), ("B", CUTOFF)), {"sales": ledger}, BERLIN, SIX)
 
 
 def test_a_return_on_a_day_without_a_sale_makes_it_observed() -> None:
