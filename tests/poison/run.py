@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from replenish.cli.allocator import share_freed_memory
 from tests.faults.code_digest import code_digest
 from tests.poison.cdc_door import poison_cdc_door
 from tests.poison.file_door import poison_file_door
@@ -42,6 +43,8 @@ def main() -> int:
     parser.add_argument("--door", choices=sorted(DOORS), action="append")
     parser.add_argument("--record", action="store_true", help="add the run to docs/poison.json")
     asked = parser.parse_args()
+    # As in every process of the product.
+    share_freed_memory()
     doors = {name: asked.inputs if asked.door else round(asked.inputs * DOORS[name][1]) for name in asked.door or DOORS}
     results = [_poisoned(name, n_inputs, asked.seed) for name, n_inputs in doors.items()]
     n_inputs, n_wrong = (sum(result[key] for result in results) for key in ("inputs", "findings"))

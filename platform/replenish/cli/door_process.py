@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import socket
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from replenish.cli.allocator import keep_freed_memory
 from replenish.cli.deployment import Deployment, now_utc
 from replenish.contracts.doors import HttpSettings, HttpSourceSettings, check_door_feeds, read_doors
 from replenish.contracts.versions import live_contract_versions
@@ -21,9 +21,6 @@ from replenish.ingest.http.limits import HttpLimits
 from replenish.ingest.http.server import DoorServer, door_server
 from replenish.stores.group_commit import GroupCommit
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""As malloc.h of glibc has them."""
-LARGEST_KEPT_PIECE, KEPT_BYTES = 4 << 20, 32 << 20
 SHORTEST_SECRET = 16
 """Characters of a token or webhook secret; a shorter one can be guessed."""
 
@@ -60,7 +57,7 @@ def run_door(
             door_server(app, limits, tls.certificate, tls.key) if tls is not None else door_server(app, limits)
         )
         _collect_seldom()
-        _keep_freed_memory()
+        keep_freed_memory()
         on_ready(servers[0])
         servers[0].run([listener])
     finally:
@@ -91,18 +88,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep what requests give back, for the next ones, instead of returning it to the system.
-
-    A body of a megabyte is copied a few times on its way; with memory fresh from the system every copy costs a page
-    fault for each 4 KB, a tenth of the CPU of a request. Pieces of more than 4 MB still go back at once.
-    """
-    tune = getattr(ctypes.CDLL(None), "mallopt", None)
-    if tune is not None:
-        tune(_M_MMAP_THRESHOLD, LARGEST_KEPT_PIECE)
-        tune(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _with_secrets(source: HttpSourceSettings) -> HttpSource:

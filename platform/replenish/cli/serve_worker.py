@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from replenish.cli.allocator import share_freed_memory
 from replenish.cli.deployment import default_root, open_deployment
 from replenish.cli.door_process import run_door
 from replenish.cli.serve_workers import METRICS_VARIABLE, READY
@@ -36,4 +37,5 @@ def _stop_with_supervisor(life: int, server: DoorServer) -> None:
 
 
 if __name__ == "__main__":
+    share_freed_memory()
     sys.exit(serve_as_worker(*map(int, sys.argv[1:4])))

@@ -38,7 +38,7 @@ def parquet_frames(source: IO[bytes], batch_rows: int) -> Iterator[pl.DataFrame]
     with pq.ParquetFile(source, coerce_int96_timestamp_unit="us") as file:
         _check_shape(file, size_bytes)
         names = file.schema_arrow.names
-        texts = _dictionary_texts(file)
+        texts, instants = _dictionary_texts(file), _instants_of_96_bits(file)
     source.seek(0)
     n_rows = 0
     # Nanoseconds of 64 bits end in 2262: a later time of 96 bits would come back as one of another age.
@@ -47,9 +47,9 @@ def parquet_frames(source: IO[bytes], batch_rows: int) -> Iterator[pl.DataFrame]
             # Parquet says that a column is text; whether its bytes are, nobody has looked yet.
             batch.validate(full=True)
             n_rows += batch.num_rows
-            yield _frame(batch.columns, names)
+            yield _frame(batch.columns, names, instants)
         if not n_rows:
-            yield _frame(file.schema_arrow.empty_table().columns, names)
+            yield _frame(file.schema_arrow.empty_table().columns, names, instants)
 
 
 def _check_footer(source: IO[bytes], size_bytes: int) -> None:
@@ -99,12 +99,18 @@ def _dictionary_texts(file: pq.ParquetFile) -> list[str]:
     return flat
 
 
+def _instants_of_96_bits(file: pq.ParquetFile) -> set[str]:
+    """Flat columns of the deprecated INT96, which has no word for a zone: Spark and Hive write instants of UTC so."""
+    schema = file.metadata.schema
+    return {column.path for column in map(schema.column, range(len(schema))) if column.physical_type == "INT96"}
+
+
 def _is_text(kind: pa.DataType) -> bool:
     return kind in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
 
 
-def _frame(columns: Sequence[Any], names: list[str]) -> pl.DataFrame:
-    plain = [_plain(column, name) for column, name in zip(columns, names, strict=True)]
+def _frame(columns: Sequence[Any], names: list[str], instants: set[str]) -> pl.DataFrame:
+    plain = [_plain(column, name, name in instants) for column, name in zip(columns, names, strict=True)]
     # By number: an empty name would get another one on the way.
     frame = pl.from_arrow(pa.table(plain, names=[str(nr) for nr in range(len(names))]))
     if not isinstance(frame, pl.DataFrame):
@@ -112,7 +118,7 @@ def _frame(columns: Sequence[Any], names: list[str]) -> pl.DataFrame:
     return frame.rename(dict(zip(frame.columns, names, strict=True)))
 
 
-def _plain(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array | pa.ChunkedArray:
+def _plain(column: pa.Array | pa.ChunkedArray, name: str, is_instant: bool) -> pa.Array | pa.ChunkedArray:
     """The column in a type that a frame can hold; what it cannot hold as text."""
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -121,7 +127,7 @@ def _plain(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array | pa.Chunk
         return pc.cast(column, pa.string())
     if pa.types.is_duration(kind):
         return pc.binary_join_element_wise(pc.cast(pc.cast(column, pa.int64()), pa.string()), kind.unit, " ")
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
+    if pa.types.is_timestamp(kind) and (is_instant or kind.tz is not None):
         # The instant is the same; the name of the zone may be one that nobody knows.
         return pc.cast(column, pa.timestamp(kind.unit, "UTC"))
     if pa.types.is_nested(kind):

@@ -60,6 +60,16 @@ def test_a_late_time_of_96_bits_stays_what_it_is() -> None:
     assert frame["at"].dt.year().to_list() == [3000]
 
 
+def test_a_time_of_96_bits_is_an_instant_whoever_says_no_zone() -> None:
+    told = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    plain, empty = pa.array([told], pa.timestamp("us")), pa.array([], pa.timestamp("us"))
+    for column, values in ((plain, [told]), (empty, [])):
+        frame = _frame(pa.table({"at": column}), use_deprecated_int96_timestamps=True)
+        assert frame.schema["at"] == pl.Datetime("us", "UTC")
+        assert frame["at"].to_list() == values
+    assert _frame(pa.table({"at": plain})).schema["at"] == pl.Datetime("us")
+
+
 def test_names_are_kept_even_an_empty_one() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["", "column_0"])
     assert _frame(table).columns == ["", "column_0"]
