@@ -123,9 +123,11 @@ def make_world(seed: int, *, n_facts: int = 48, n_waves: int = 3) -> World:
     lines: list[tuple[float, Delivery]] = []
     for number in range(n_facts):
         lines += _life_of(number, dice)
-    refused, moment = _first_version(n_facts, dice), dice.random()
-    # One at least that a mended contract accepts: without any there is nothing to redrive.
-    lines.append((moment, Delivery(f"e{n_facts:04}", "I", refused | {"units": NEGATIVE}, is_sound=False)))
+    if not any(delivery.row["units"] == NEGATIVE for _, delivery in lines):
+        # One at least that a mended contract accepts: without any there is nothing to redrive.
+        _, sound = lines[0]
+        refused = sound.row | {"units": NEGATIVE, "sale_id": f"R{n_facts:04}-1"}
+        lines.append((dice.random(), Delivery(f"e{n_facts:04}", "I", refused, is_sound=False)))
     lines.sort(key=lambda line: line[0])
     deliveries = [delivery for _, delivery in lines]
     first = next(delivery for delivery in deliveries if delivery.is_sound)
@@ -138,8 +140,17 @@ def make_world(seed: int, *, n_facts: int = 48, n_waves: int = 3) -> World:
 
 def _life_of(number: int, dice: random.Random) -> list[tuple[float, Delivery]]:
     """(moment of sending, delivery) of one fact: first version, perhaps repeats, corrections, a retraction."""
-    row, moment = _first_version(number, dice), dice.random()
-    known = datetime.fromisoformat(str(row["knowledge_time"]))
+    sold = datetime(2025, 3, 1, 9, tzinfo=UTC) + timedelta(minutes=dice.randrange(60 * 24 * 55))
+    moment, known = dice.random(), sold + timedelta(minutes=5)
+    row: dict[str, object] = {
+        "location_id": f"S{1 + number % 2}",
+        "sold_at": sold.isoformat(),
+        "sale_id": f"R{number:04}-1",
+        "sku_id": f"A{dice.randrange(6):03}",
+        "units": dice.randrange(1, 9),
+        "revenue_cents": dice.randrange(100, 9_000),
+        "knowledge_time": known.isoformat(),
+    }
     if dice.random() < 0.08:
         faults: tuple[dict[str, object], ...] = ({"units": NEGATIVE}, {"sku_id": ""})
         fault = dice.choice(faults)
@@ -159,19 +170,6 @@ def _life_of(number: int, dice: random.Random) -> list[tuple[float, Delivery]]:
         later = (known + timedelta(days=2)).isoformat()
         lines.append((dice.uniform(moment, 1), Delivery(f"e{number:04}-gone", "D", row | {"knowledge_time": later})))
     return lines
-
-
-def _first_version(number: int, dice: random.Random) -> dict[str, object]:
-    sold = datetime(2025, 3, 1, 9, tzinfo=UTC) + timedelta(minutes=dice.randrange(60 * 24 * 55))
-    return {
-        "location_id": f"S{1 + number % 2}",
-        "sold_at": sold.isoformat(),
-        "sale_id": f"R{number:04}-1",
-        "sku_id": f"A{dice.randrange(6):03}",
-        "units": dice.randrange(1, 9),
-        "revenue_cents": dice.randrange(100, 9_000),
-        "knowledge_time": (sold + timedelta(minutes=5)).isoformat(),
-    }
 
 
 def as_csv(deliveries: list[Delivery]) -> bytes:
