@@ -13,7 +13,13 @@ from replenish.contracts.model import Contract
 from replenish.contracts.reader import PLATFORM_FOLDER
 from replenish.features.definitions.aggregation_words import AGGREGATION_WORDS
 from replenish.features.definitions.identity import feature_set_digest
-from replenish.features.definitions.model import FeatureDefinition, FeatureSet, SourceColumn, feature_type
+from replenish.features.definitions.model import (
+    FeatureDefinition,
+    FeatureSet,
+    FeatureSource,
+    SourceColumn,
+    feature_type,
+)
 from replenish.features.definitions.sources import feature_classification
 
 CATALOGUE_FILE = PLATFORM_FOLDER.parent / "docs" / "features.md"
@@ -27,6 +33,11 @@ at the instant `as_of`: rows with a later `knowledge_time` have no influence, wh
 dates t-o-w to t-o-1. *D* of a date is the sum of the value over what was known of it, corrections and cancellations
 taken off, *N* the number of facts. A date is *observed* where N or D is not 0 (a return may stand on a date without a
 sale), *active* where D is not 0. A set with the clock `daily` is asked at cut-offs, one with `instant` at any instant.
+
+A source whose postings are *summed by day* (`grain: increments`) has one row per key, event date and knowledge date,
+the first origin date at whose cut-off its postings are known; its `lines` are the change of N over all facts. At
+cut-offs it gives what the postings give. It answers no set with the clock `instant`, no `last`, no `where`, and of a
+value that may be null no `count`, `min`, `max` nor the denominator `observed`: sums do not hold what these need.
 
 To add or change a feature: edit the set's file, raise its `version` if a meaning changes (words and owners are free),
 then `replenish features record`, `replenish features catalogue`, `make check`. One name has one meaning over all sets.
@@ -115,7 +126,7 @@ def catalogue_is_current(text: str, path: Path = CATALOGUE_FILE) -> bool:
 
 def _set_parts(feature_set: FeatureSet, contracts: Mapping[str, Contract]) -> list[str]:
     sources = [
-        (s.name, f"`{s.table}`", s.stream, ", ".join(s.posting_kinds), ", ".join(s.fact_key), _columns_text(s.columns))
+        (s.name, f"`{s.table}`", s.stream, _postings_text(s), ", ".join(s.fact_key), _columns_text(s.columns))
         for s in feature_set.sources
     ]
     rows = [(f"`{r.name}`", *astuple(r)[1:]) for r in feature_rows(feature_set, contracts)]
@@ -139,6 +150,11 @@ def _set_parts(feature_set: FeatureSet, contracts: Mapping[str, Contract]) -> li
         parts.append("Planned columns, which may be known for the days of a target:\n")
         parts.append(_markdown(("column", "reads", "unit", "meaning"), planned))
     return parts
+
+
+def _postings_text(source: FeatureSource) -> str:
+    kinds = ", ".join(source.posting_kinds)
+    return f"{kinds}: summed by day, {source.lines} their count" if source.is_increments else kinds
 
 
 def _columns_text(columns: Iterable[SourceColumn]) -> str:

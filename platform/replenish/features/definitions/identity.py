@@ -10,7 +10,7 @@ from replenish.features.definitions.model import FeatureDefinition, FeatureSet, 
 FEATURE_SEMANTICS_VERSION = 1
 """Raised whenever an aggregation gets another meaning, so that every feature-set id changes."""
 
-_SET_DEFAULTS: dict[str, object] = {"offset_days": 0, "first_day": 0, "is_planned": False}
+_SET_DEFAULTS: dict[str, object] = {"offset_days": 0, "first_day": 0, "is_planned": False, "grain": "postings"}
 """Left out of canonical forms where a field has this value, as None is: a field added later keeps older ids."""
 
 
@@ -76,6 +76,7 @@ def _source_form(source: FeatureSource) -> dict[str, object]:
         "fact_key": sorted(source.fact_key),
         "posting_kinds": sorted(source.posting_kinds),
         "columns": {column.name: _column_form(column) for column in source.columns},
+        **_given(source, "grain", "lines"),
     }
 
 

@@ -11,7 +11,7 @@ a sale, and *active* where D is not 0. A window of w days with offset o covers t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from replenish.contracts.model import LogicalType
@@ -35,6 +35,9 @@ Aggregation = Literal[
 ]
 Denominator = Literal["calendar", "observed", "since_first"]
 """Days that a mean or deviation divides by: all of the window, the observed ones, those since the first active date."""
+
+SourceGrain = Literal["postings", "increments"]
+"""What a row of a source is: one posting of a fact, or what one day of knowledge added to the sums of an event date."""
 
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 WINDOWED: tuple[Aggregation, ...] = ("sum", "count", "count_nonzero", "mean", "std", "min", "max")
@@ -72,7 +75,12 @@ class SourceColumn:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A ledger of postings that features read: one gold table, made of one silver stream."""
+    """What features read: one gold table, made of one silver stream.
+
+    Of the grain `postings` it is a ledger. Of the grain `increments` it has rows of (key, event date, knowledge date):
+    each column is a signed sum over postings, `lines` the change of N, and the row is known at the cut-off of its
+    knowledge date. At cut-offs, where alone sets with the clock `daily` are asked, both give the same D and N.
+    """
 
     name: str
     table: str
@@ -84,6 +92,14 @@ class FeatureSource:
     columns: tuple[SourceColumn, ...]
     posting_kinds: tuple[str, ...] = COUNTED_KINDS
     """Kinds whose signed values enter D; other postings are no part of the source. See `COUNTED_KINDS` for N."""
+    grain: SourceGrain = "postings"
+    lines: str | None = None
+    """Of increments the column that counts facts, null values or not; None for postings."""
+
+    @property
+    def is_increments(self) -> bool:
+        """Whether rows are sums by day and not single postings."""
+        return self.grain == "increments"
 
     def column(self, name: str) -> SourceColumn:
         """The column of this name; KeyError where the source has none."""
@@ -184,6 +200,10 @@ class FeatureSet:
             if feature.name == name:
                 return feature
         raise KeyError(f"feature set {self.name} has no feature {name}")
+
+    def on_postings(self) -> FeatureSet:
+        """The same features read from the postings that increments were summed from: equal at every cut-off."""
+        return replace(self, sources=tuple(replace(source, grain="postings", lines=None) for source in self.sources))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

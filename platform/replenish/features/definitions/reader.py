@@ -16,6 +16,7 @@ from replenish.contracts.document import YamlNode, read_yaml
 from replenish.contracts.model import Contract, LogicalType
 from replenish.contracts.reader import PLATFORM_FOLDER, read_contracts
 from replenish.errors import ContractError
+from replenish.features.definitions.increments import increment_mistakes
 from replenish.features.definitions.meaning import FEATURE_NAME, feature_mistakes
 from replenish.features.definitions.model import (
     AGGREGATIONS,
@@ -30,6 +31,7 @@ from replenish.features.definitions.model import (
     KnownFutureColumn,
     RowFilter,
     SourceColumn,
+    SourceGrain,
 )
 from replenish.features.definitions.registry import check_one_meaning
 from replenish.features.definitions.sources import source_mistakes
@@ -89,6 +91,7 @@ def read_feature_set(path: Path, contracts: Mapping[str, Contract]) -> FeatureSe
     mistakes = chain(
         source_mistakes(feature_set, contracts),
         feature_mistakes(feature_set),
+        increment_mistakes(feature_set, contracts),
         target_overlaps(feature_set),
         known_future_mistakes(feature_set),
     )
@@ -109,6 +112,8 @@ def _sources(node: YamlNode, contracts: Mapping[str, Contract]) -> tuple[Feature
             fact_key=inner.texts("fact_key"),
             columns=_columns(inner.child("columns"), contracts.get(stream)),
             posting_kinds=inner.texts("posting_kinds", COUNTED_KINDS),
+            grain=cast(SourceGrain, inner.choice("grain", get_args(SourceGrain), "postings")),
+            lines=inner.optional_text("lines"),
         )
         inner.finish()
         sources.append(source)

@@ -93,6 +93,14 @@ known_future:
 """
 
 
+INCREMENTS = (
+    ("sale_id]\n", "sale_id]\n    grain: increments\n    lines: lines\n"),
+    ("      buyer: {from: customer_id, unit: text}\n", ""),
+    ("    where: {buyer: b1}\n", ""),
+)
+"""Edits by which the sales are read as daily increments, as gold keeps them."""
+
+
 @cache
 def contracts() -> dict[str, Contract]:
     """The platform's contracts, read once."""

@@ -10,7 +10,7 @@ from replenish.errors import ContractError
 from replenish.features.definitions.model import FeatureDefinition, RowFilter, feature_type
 from replenish.features.definitions.reader import read_feature_set, read_feature_sets
 from replenish.features.definitions.sources import feature_classification
-from tests.unit.features.definitions.small_set import changed_text, contracts, small_set
+from tests.unit.features.definitions.small_set import INCREMENTS, changed_text, contracts, small_set
 
 LAG = "    aggregation: lag\n    lag_days: 1\n"
 MEAN = "    aggregation: mean\n"
@@ -178,6 +178,66 @@ def test_a_mistake_names_file_field_and_rule(tmp_path: Path, old: str, new: str,
     path = tmp_path / "small.yaml"
     assert str(caught.value).startswith(f"{path}: {field}: "), str(caught.value)
     assert rule in str(caught.value)
+
+
+def test_a_source_may_hold_increments(tmp_path: Path) -> None:
+    read = small_set(tmp_path, *INCREMENTS)
+    assert (read.source("sales").grain, read.source("sales").lines) == ("increments", "lines")
+    assert (read.source("prices").grain, read.source("prices").lines) == ("postings", None)
+
+
+OF_CENTS = "    value: cents\n    aggregation: sum\n    window_days: 7\n"
+NO_COUNT = "lines counts all facts, and cents may be null"
+INCREMENT_MISTAKES = [
+    ("grain: increments", "grain: sums", "sources.sales.grain", "must be one of postings, increments"),
+    ("    grain: increments\n", "", "sources.sales.lines", "means nothing for postings: drop it"),
+    ("    lines: lines\n", "", "sources.sales.lines", "is missing: name the column"),
+    ("lines: lines", "lines: units", "sources.sales.lines", "is a column of its own"),
+    ("lines: lines", "lines: sku_id", "sources.sales.lines", "is a column of its own"),
+    ("lines: lines", "lines: event_date", "sources.sales.lines", "is a column of its own"),
+    ("clock: daily", "clock: instant", "sources.sales.grain", "known by the day: read postings, or make the clock dai"),
+    (
+        "      units:",
+        "      buyer: {from: customer_id, unit: text}\n      units:",
+        "sources.sales.columns.buyer",
+        "integers",
+    ),
+    (
+        LAG,
+        "    aggregation: lag\n    lag_days: 1\n    where: {units: 1}\n",
+        "features.units_lag_1.where",
+        "single facts",
+    ),
+    (LAG, "    aggregation: last\n", "features.units_lag_1.aggregation", "single facts"),
+    (OF_CENTS, OF_CENTS.replace("sum", "min"), "features.cents_sum__7.aggregation", NO_COUNT),
+    (OF_CENTS, OF_CENTS.replace("sum", "max"), "features.cents_sum__7.aggregation", NO_COUNT),
+    (
+        OF_CENTS,
+        OF_CENTS.replace("sum", "mean") + "    denominator: observed\n",
+        "features.cents_sum__7.denom",
+        NO_COUNT,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "rule"), INCREMENT_MISTAKES, ids=[f"{m[2]}: {m[3][:24]}" for m in INCREMENT_MISTAKES]
+)
+def test_a_mistake_about_increments_says_what_to_do(tmp_path: Path, old: str, new: str, field: str, rule: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        small_set(tmp_path, *INCREMENTS, (old, new))
+    assert str(caught.value).startswith(f"{tmp_path / 'small.yaml'}: {field}"), str(caught.value)
+    assert rule in str(caught.value)
+
+
+def test_a_count_of_a_value_that_may_be_null_needs_single_facts(tmp_path: Path) -> None:
+    counted = OF_CENTS.replace("sum", "count")
+    edits = [*INCREMENTS, (OF_CENTS, counted), ("    unit: cents\n    desc", "    unit: facts\n    desc")]
+    edits.append(("unit: cents/units", "unit: facts/units"))
+    with pytest.raises(ContractError, match=r"features\.cents_sum__7\.aggregation: .*may be null"):
+        small_set(tmp_path, *edits)
+    small_set(tmp_path, *edits[:3], (OF_CENTS, counted.replace("    value: cents\n", "")), *edits[4:])
+    small_set(tmp_path, *edits[:3], (OF_CENTS, counted.replace("cents", "units")), *edits[4:])
 
 
 PLANNED_FLAG = ("unit: flag}", "unit: flag, planned: true}")

@@ -14,7 +14,7 @@ from replenish.features.definitions.catalogue import (
 )
 from replenish.features.definitions.model import AGGREGATIONS
 from replenish.features.definitions.reader import read_feature_sets
-from tests.unit.features.definitions.small_set import contracts, small_set
+from tests.unit.features.definitions.small_set import INCREMENTS, contracts, small_set
 
 
 def test_every_aggregation_says_what_it_does_in_every_case() -> None:
@@ -47,6 +47,12 @@ def test_the_page_names_every_feature_planned_column_and_target(tmp_path: Path) 
     assert "| weekday | calendar | day | Weekday of the target day. |" in text
     assert "| demand | sales.units | t+0 to t+27 |" in text
     assert "cents (from revenue_cents)" in text
+
+
+def test_the_page_says_which_sources_hold_increments(tmp_path: Path) -> None:
+    text = catalogue_text([small_set(tmp_path, *INCREMENTS)], contracts())
+    assert "| sales | version, reversal, cancellation: summed by day, lines their count |" in text
+    assert "| sales | version, reversal, cancellation |" in catalogue_text([small_set(tmp_path)], contracts())
 
 
 def test_a_bar_in_a_description_does_not_break_the_table(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from replenish.features.definitions.model import (
     KnownFutureColumn,
     RowFilter,
 )
-from tests.unit.features.definitions.small_set import small_set
+from tests.unit.features.definitions.small_set import INCREMENTS, small_set
 
 WORDS = [
     ("version: 1.0.0", "version: 2.0.0"),
@@ -87,6 +87,20 @@ def test_whatever_changes_a_value_changes_the_id(tmp_path: Path, old: str, new: 
     before, after = small_set(tmp_path), small_set(tmp_path, *edits)
     assert feature_set_digest(before) != feature_set_digest(after)
     assert place in list(differing_places(canonical_form(before), canonical_form(after)))
+
+
+def test_the_grain_and_the_count_of_facts_change_the_id(tmp_path: Path) -> None:
+    of_postings, of_increments = small_set(tmp_path, *INCREMENTS[1:]), small_set(tmp_path, *INCREMENTS)
+    renamed = small_set(tmp_path, *INCREMENTS, ("lines: lines", "lines: n_lines"))
+    assert list(differing_places(canonical_form(of_postings), canonical_form(of_increments))) == [
+        "sources.sales.grain",
+        "sources.sales.lines",
+    ]
+    assert len({feature_set_digest(each) for each in (of_postings, of_increments, renamed)}) == 3
+    # A file that spells the default out, and a set turned back to postings, are what they were.
+    spelled = ("sale_id]\n", "sale_id]\n    grain: postings\n")
+    assert feature_set_digest(small_set(tmp_path, *INCREMENTS[1:], spelled)) == feature_set_digest(of_postings)
+    assert feature_set_digest(of_increments.on_postings()) == feature_set_digest(of_postings)
 
 
 def test_the_order_of_features_in_the_file_does_not_matter(tmp_path: Path) -> None:
