@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 from tests.oracle.compare import HISTORIES_PER_BATCH, Comparison, batch_of, compare
 from tests.oracle.evaluators import EVALUATORS
+from tests.oracle.increments import INCREMENT_EVALUATORS, asked_of_increments
 
+ALL = (*EVALUATORS, *INCREMENT_EVALUATORS)
 BATCHES_AT_ONCE = 8
 Task = tuple[int, int, tuple[str, ...]]
 """First and last seed (exclusive), and the evaluators to judge."""
@@ -20,7 +22,10 @@ def judge_seeds(task: Task) -> dict[str, Comparison]:
     """Each evaluator over the batches of some seeds."""
     first, stop, names = task
     batches = [batch_of(seed) for seed in range(first, stop)]
-    return {name: compare(EVALUATORS[name], batches) for name in names}
+    done = {name: compare(EVALUATORS[name], batches) for name in names if name in EVALUATORS}
+    of_increments = [name for name in names if name in INCREMENT_EVALUATORS]
+    asked = [asked_of_increments(batch) for batch in batches] if of_increments else []
+    return done | {name: compare(INCREMENT_EVALUATORS[name], asked) for name in of_increments}
 
 
 def tasks(first: int, n_batches: int, names: tuple[str, ...]) -> Iterator[Task]:
@@ -31,11 +36,11 @@ def tasks(first: int, n_batches: int, names: tuple[str, ...]) -> Iterator[Task]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--histories", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1_000, help="first seed; every batch of 25 histories has its own")
+    parser.add_argument("--seed", type=int, default=1_000, help="first seed; every batch of 20 histories has its own")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--evaluator", choices=sorted(EVALUATORS), action="append")
+    parser.add_argument("--evaluator", choices=ALL, action="append")
     asked = parser.parse_args()
-    names = tuple(asked.evaluator or EVALUATORS)
+    names = tuple(asked.evaluator or ALL)
     n_batches = -(-asked.histories // HISTORIES_PER_BATCH)
     totals = {name: Comparison() for name in names}
     started = time.monotonic()

@@ -20,7 +20,7 @@ from replenish.features.offline.measures import (
     is_wanted,
     latest_of,
     ledger_columns,
-    measure_postings,
+    measure_rows,
     measures_of,
 )
 from replenish.features.offline.query_axis import CutoffCalendar, QueryAxis, max_entities, query_axis
@@ -46,8 +46,9 @@ def evaluate(
     Args:
         feature_set: What to compute.
         spine: Rows with the set's entity columns and `as_of`; other columns are kept, rows may repeat.
-        ledgers: Postings by name of source, in memory or lazy; rows of other entities are ignored.
-        zone: IANA zone of the deployment.
+        ledgers: By name of source its postings or, where that is its grain, its increments, in memory or lazy; rows of
+            other entities are ignored.
+        zone: IANA zone of the deployment; knowledge dates of increments were made with it and with `cutoff`.
         cutoff: Cut-off of an origin, in `zone`.
         as_of: Name of the spine's instant, a timestamp with a zone.
         rows_at_once: Ledger and spine rows to hold in arrays at once; entities are parted accordingly.
@@ -57,8 +58,8 @@ def evaluate(
 
     Raises:
         OutOfRange: A column is missing or has a wrong type, a feature is called like a column of the spine, an `as_of`
-            is null, or no cut-off although the set is daily; a posting lacks a clock; the values of an entity leave
-            64 bits together.
+            is null, or no cut-off although the set is daily; a row lacks a clock; the values of an entity leave 64
+            bits together; increments are asked for what they do not hold.
     """
     parts = list(evaluate_partitions(feature_set, spine, ledgers, zone, cutoff, as_of=as_of, rows_at_once=rows_at_once))
     rows = pl.concat([row for row, _ in parts])
@@ -133,9 +134,10 @@ class _Partition:
         found: dict[str, pl.Series] = {}
         for measure, features in measures_of(self.feature_set).items():
             if measure.source == name:
-                postings = measure_postings(ledger, source, measure, posted_statistics(features))
-                check_bounds(postings, ledger, measure, self.feature_set.entity)
-                evaluated = MeasureFeatures(self.axis, postings, features)
+                names, calendar = posted_statistics(features), self.axis.calendar
+                rows = measure_rows(ledger, source, measure, names, calendar)
+                check_bounds(rows, ledger, measure, self.feature_set.entity)
+                evaluated = MeasureFeatures(self.axis, rows, features)
                 found |= {f.name: evaluated.column(f) for f in features}
         for (latest_source, where), features in latest_of(self.feature_set).items():
             if latest_source == name:
