@@ -52,7 +52,7 @@ def test_an_unknown_set_names_the_known_ones(folder: Path) -> None:
 def test_check_passes_as_committed(folder: Path) -> None:
     done = run("check", folder)
     assert done.exit_code == 0
-    assert done.output.splitlines() == ["ok demand_daily@1.0.0", "ok stock_now@1.0.0", "ok page.md is current"]
+    assert done.output.splitlines() == ["ok demand_daily@1.1.0", "ok stock_now@1.0.0", "ok page.md is current"]
 
 
 def test_check_refuses_a_changed_meaning_until_it_has_a_new_recorded_version(folder: Path) -> None:

@@ -42,6 +42,9 @@ def test_the_gold_table_of_a_source_has_its_columns(name: str, source: FeatureSo
     assert f"ref('stg_{source.stream}')" in text
     words = set(re.findall(r"\w+", text))
     assert {*sets()[name].entity, *(column.name for column in source.columns)} <= words
+    # A ledger has the columns of a posting; sums have none of them, and say how many facts they hold.
+    assert ({"knowledge_time", "posting_sign"} <= words) != source.is_increments
+    assert source.lines is None or source.lines in words
 
 
 @pytest.mark.parametrize("profile", ["demo", "full"])
