@@ -13,6 +13,7 @@ from assets.features import feature_assets
 from assets.forecast import forecast_assets
 from assets.gold import build_gold, build_unit_test_check, prepare_manifest
 from assets.history import history_assets
+from assets.late_data import late_data_assets
 from assets.log_keeping import build_log_keeping, build_sealing_job, build_sealing_schedule, build_shipping
 from assets.maintenance import build_maintenance
 from assets.outcomes import outcome_assets
@@ -39,6 +40,7 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
         *forecast_assets(),
         *drift_assets(),
         *decide_assets(),
+        *late_data_assets(),
         *outcome_assets(),
         *published_assets(),
         build_maintenance(),

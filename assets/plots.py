@@ -110,6 +110,30 @@ def psi_bars(scores: pl.DataFrame, origin: date) -> dg.MetadataValue:
     return draw(1, 1, paint, size=(7.0, 4.2))
 
 
+def late_data_bars(rows: pl.DataFrame, effects: pl.DataFrame) -> dg.MetadataValue:
+    """Late rows by days late, one bar part per stream, beside the values that they would have changed most often."""
+    late = rows.filter(pl.col("days_late") > 0).group_by("stream", "days_late").agg(pl.col("n_rows").sum())
+    if late.is_empty():
+        return no_plot("nothing came late")
+    share = (pl.col("n_changed").sum() / pl.col("n_compared").sum()).alias("share")
+    shares = effects.group_by("effect", "subject").agg(share).filter(pl.col("share") > 0)
+    most = shares.sort("share", "subject", descending=[True, False]).head(N_BARS).reverse()
+
+    def paint(axes: list[Any]) -> None:
+        below: dict[int, int] = {}
+        for (stream,), part in late.sort("stream", "days_late").group_by("stream", maintain_order=True):
+            days, counts = part["days_late"].to_list(), part["n_rows"].to_list()
+            axes[0].bar(days, counts, bottom=[below.get(day, 0) for day in days], label=str(stream))
+            below |= {day: below.get(day, 0) + n for day, n in zip(days, counts, strict=True)}
+        axes[0].legend(fontsize=7)
+        _title(axes[0], "late rows by days late")
+        labels = [f"{effect}: {subject}" for effect, subject in most.select("effect", "subject").iter_rows()]
+        axes[1].barh(labels, most["share"].to_list(), color=INK)
+        _title(axes[1], "share of values it would have changed")
+
+    return draw(2, 1, paint, size=(10.0, 4.2))
+
+
 def stock_trajectory(lake: DeltaLake, decisions: pl.DataFrame) -> dg.MetadataValue:
     """Counted stock of the largest orders' items, and the level each is ordered up to."""
     lines = decisions.filter(pl.col("order_units") > 0).sort("order_units", "sku_id", descending=[True, False])

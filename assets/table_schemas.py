@@ -99,6 +99,18 @@ def outcome_schema() -> Any:
     )
 
 
+def late_effects_schema() -> Any:
+    """`monitoring/late_effects`: one row per report, origin, kind of effect and subject."""
+    columns = {"report_date": pl.Date(), **ORIGIN, "effect": pl.String(), "subject": pl.String()}
+    return _schema(
+        "monitoring/late_effects",
+        {**columns, "n_compared": None, "n_changed": None},
+        at_least={"n_compared": 0, "n_changed": 0},
+        allowed={"effect": ("feature", "forecast", "order")},
+        unique=("report_date", "origin_date", "effect", "subject"),
+    )
+
+
 def quantiles_rise(frame: pl.DataFrame) -> bool:
     """Whether in every row the `q*_milli` columns rise with their level."""
     names = sorted((c for c in frame.columns if c.startswith("q") and c.endswith("_milli")), key=_level_of)

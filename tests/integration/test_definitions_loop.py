@@ -81,7 +81,12 @@ def test_every_table_reports_rows_version_and_columns(loop) -> None:
 
 @pytest.mark.parametrize(
     ("key", "name"),
-    [("forecast_demand", "fan"), ("forecast_backtest", "by_horizon"), ("decision_replenishment", "stock")],
+    [
+        ("forecast_demand", "fan"),
+        ("forecast_backtest", "by_horizon"),
+        ("decision_replenishment", "stock"),
+        ("late_data_report", "plot"),
+    ],
 )
 def test_plots_are_in_the_metadata(loop, key, name) -> None:
     assert "data:image/png;base64," in loop.metadata(key)[name].value
