@@ -1,0 +1,187 @@
+"""The feature query on a Spark cluster, through Spark Connect; needs the extra `cluster`.
+
+Spark knows nothing of Delta here. It is told which Parquet files make up a pinned version, writes Parquet files, and
+the platform commits them. So lake and executors have to see the same paths: a shared volume, or an object store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote
+
+import polars as pl
+from sqlglot import exp
+
+from replenish.errors import NotApplicable, OutOfRange
+from replenish.features.cluster.calendar_tables import CUTOFF_DAYS, ORIGIN_SPANS, CalendarTables, calendar_tables
+from replenish.features.cluster.engine import FeatureJob, PinnedTable, written_before
+from replenish.features.cluster.feature_query import feature_query
+from replenish.features.cluster.query_base import AS_OF, SPINE_VIEW, source_view
+from replenish.features.cluster.query_checks import (
+    N_INSTANTS,
+    N_ROWS,
+    NEWEST,
+    OLDEST,
+    clockless_query,
+    off_cutoff_query,
+    spine_query,
+)
+from replenish.features.cluster.staged_parts import commit_parts
+from replenish.features.offline.measures import ledger_columns
+from replenish.stores.lake import DeltaLake, TableCommit
+
+SPARK_SETTINGS = {
+    # Instants are shown and cast in UTC alone; a sum that leaves its type is an error, not another number.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "true",
+    # Spark writes a timestamp format of its own by default, which Delta does not have.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.compression.codec": "snappy",
+    # The folders of a partitioned table are read with the types of the table.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+}
+"""Settings of a session that the results depend on."""
+
+_SPARK_TYPES = {
+    pl.Boolean: "BOOLEAN",
+    pl.Int8: "TINYINT",
+    pl.Int16: "SMALLINT",
+    pl.Int32: "INT",
+    pl.Int64: "BIGINT",
+    pl.Float32: "FLOAT",
+    pl.Float64: "DOUBLE",
+    pl.String: "STRING",
+    pl.Date: "DATE",
+}
+Session = Any
+"""A `pyspark.sql.SparkSession`; the package is there with the extra only."""
+
+
+@contextmanager
+def spark_session(address: str) -> Iterator[Session]:
+    """A session of its own on a Spark Connect server, such as `sc://spark-connect:15002`.
+
+    Raises:
+        NotApplicable: The extra `cluster` is not installed.
+    """
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as fault:
+        raise NotApplicable("the cluster engine needs the extra `cluster` (pyspark-client)") from fault
+    session = cast("Any", SparkSession.builder.remote(address)).create()
+    try:
+        for name, value in SPARK_SETTINGS.items():
+            session.conf.set(name, value)
+        yield session
+    finally:
+        session.stop()
+
+
+class ClusterEngine:
+    """Evaluates on the Spark cluster behind a Spark Connect address.
+
+    Args:
+        address: `sc://host:port`, with `;token=...;use_ssl=true` where the server asks for them.
+        settings: More settings of the session, such as the number of shuffle partitions.
+    """
+
+    def __init__(self, address: str, settings: dict[str, str] | None = None) -> None:
+        self._address = address
+        self._settings = settings or {}
+
+    def evaluate(self, job: FeatureJob, lake: DeltaLake) -> TableCommit:
+        """See `FeatureEngine`."""
+        done = written_before(job, lake)
+        if done is not None:
+            return done
+        with spark_session(self._address) as session:
+            for name, value in self._settings.items():
+                session.conf.set(name, value)
+            register(session, job, lake)
+            calendar = checked_calendar(session, job)
+            rows = session.sql(feature_query(job.feature_set, calendar).sql("spark"))
+
+            def write(folder: Path) -> None:
+                rows.write.parquet(str(folder))
+
+            return commit_parts(lake, job.target, write, job.app)
+
+
+def register(session: Session, job: FeatureJob, lake: DeltaLake) -> None:
+    """Name the job's tables in a session.
+
+    Raises:
+        OutOfRange: A table lacks columns, or has the name of a feature for one.
+    """
+    spine = _schema(lake, job.spine)
+    _require(spine, (*job.feature_set.entity, AS_OF), job.spine)
+    clash = sorted(set(job.feature_set.feature_names) & set(spine))
+    if clash:
+        raise OutOfRange("the spine already has columns of these names", table=job.spine.table, columns=clash)
+    read_pinned(session, lake, job.spine, list(spine)).createOrReplaceTempView(SPINE_VIEW)
+    for name, at in job.ledgers.items():
+        columns = ledger_columns(job.feature_set, job.feature_set.source(name))
+        _require(_schema(lake, at), columns, at)
+        read_pinned(session, lake, at, columns).createOrReplaceTempView(source_view(name))
+
+
+def checked_calendar(session: Session, job: FeatureJob) -> CalendarTables:
+    """The calendar of the session's spine, registered; refuses what the embedded engine refuses.
+
+    Raises:
+        OutOfRange: An `as_of` is null, or no cut-off although the set is daily; a row of a source lacks a clock.
+    """
+
+    def ask(query: exp.Select) -> dict[str, Any]:
+        return dict(session.sql(query.sql("spark")).toArrow().to_pylist()[0])
+
+    found = ask(spine_query())
+    if found[N_INSTANTS] != found[N_ROWS]:
+        raise OutOfRange("as_of is null", column=AS_OF, rows=found[N_ROWS] - found[N_INSTANTS])
+    calendar = calendar_tables(found[OLDEST] or 0, found[NEWEST] or 0, job.zone, job.cutoff)
+    for name, table in ((ORIGIN_SPANS, calendar.spans), (CUTOFF_DAYS, calendar.days)):
+        session.createDataFrame(table.to_arrow()).createOrReplaceTempView(name)
+    if job.feature_set.clock == "daily" and (n_off := ask(off_cutoff_query())[N_ROWS]):
+        raise OutOfRange("a daily set is evaluated at cut-offs only", rows=n_off)
+    for name in job.ledgers:
+        n_wrong = ask(clockless_query(job.feature_set, job.feature_set.source(name)))[N_ROWS]
+        if n_wrong:
+            raise OutOfRange("rows without a clock", source=name, rows=n_wrong)
+    return calendar
+
+
+def read_pinned(session: Session, lake: DeltaLake, at: PinnedTable, columns: list[str]) -> Any:
+    """Some columns of one version of a table, as a Spark frame over exactly that version's files."""
+    folder = lake.path(at.table)
+    files = [str(folder / unquote(path)) for path in lake.file_paths(at.table, version=at.version)]
+    schema = ", ".join(_declared(name, dtype) for name, dtype in _schema(lake, at).items())
+    if not files:
+        return session.createDataFrame([], schema).select(*columns)
+    reader = session.read.schema(schema).option("basePath", str(folder))
+    return reader.parquet(*files).select(*columns)
+
+
+def _schema(lake: DeltaLake, at: PinnedTable) -> dict[str, pl.DataType]:
+    return dict(lake.scan(at.table, version=at.version).collect_schema())
+
+
+def _declared(name: str, dtype: pl.DataType) -> str:
+    """One column in Spark's words, written by sqlglot: the name may be anything."""
+    if isinstance(dtype, pl.Datetime):
+        kind = "TIMESTAMP_NTZ" if dtype.time_zone is None else "TIMESTAMP"
+    else:
+        kind = _SPARK_TYPES.get(type(dtype), "")
+    if not kind:
+        raise OutOfRange("no column type of the cluster engine", column=name, dtype=str(dtype))
+    column = exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=exp.DataType.build(kind, dialect="spark"))
+    return column.sql("spark")
+
+
+def _require(schema: dict[str, pl.DataType], columns: Any, at: PinnedTable) -> None:
+    missing = [name for name in columns if name not in schema]
+    if missing:
+        raise OutOfRange("the table lacks columns", table=at.table, columns=missing)
