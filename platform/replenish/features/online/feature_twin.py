@@ -87,23 +87,24 @@ class FeatureTwin:
 
         Raises:
             OutOfRange: A value to be summed is no integer, or a day's total leaves 64 bits.
-            BrokenPromise: A posting is withdrawn that was never brought.
+            BrokenPromise: A posting is withdrawn that was never brought, or a key's postings do not stand together.
         """
         if batch.seq <= self.seq:
             return 0
         taken: set[EntityKey] = set()
+        n_postings = 0
         self._ahead = (batch.seq, taken)
-        # Withdrawn postings of a key stay before the others: the order of a key's postings is kept.
-        for key, postings in groupby(sorted(batch.postings, key=_group_of), key=_BY_KEY):
+        for key, postings in groupby(batch.postings, key=_BY_KEY):
+            own = list(postings)
+            if key in taken:
+                raise BrokenPromise("the postings of a key do not stand together", key=key, seq=batch.seq)
             with self._lock:
-                self._take_in(key, postings, batch.seq)
+                self._take_in(key, own, batch.seq)
                 taken.add(key)
+            n_postings += len(own)
         with self._lock:
             self.seq, self._ahead = batch.seq, (0, set())
-        newest = max((posting.known_us for posting in batch.postings), default=None)
-        if newest is not None:
-            self.newest_known_us = max(newest, self.newest_known_us or newest)
-        return len(batch.postings)
+        return n_postings
 
     def skip_to(self, seq: int) -> None:
         """Nothing up to this place of the log concerns the set."""
@@ -175,7 +176,7 @@ class FeatureTwin:
             self._states[tuple(key)] = state
         self.seq = seq
 
-    def _take_in(self, key: EntityKey, postings: Iterable[Posting], seq: int) -> None:
+    def _take_in(self, key: EntityKey, postings: list[Posting], seq: int) -> None:
         state = self._states.get(key)
         if state is None:
             state = self._states[key] = EntityState(self.plan, self.clock, self._floor)
@@ -186,12 +187,9 @@ class FeatureTwin:
         for posting in postings:
             state.apply(posting)
         state.seq = seq
+        newest = max(posting.known_us for posting in postings)
+        self.newest_known_us = max(newest, self.newest_known_us or newest)
 
     def _asked_us(self, now: datetime) -> int:
         asked = instant_us(now)
         return self.clock.last_cutoff(asked) if self.feature_set.clock == "daily" else asked
-
-
-def _group_of(posting: Posting) -> tuple[str, ...]:
-    # Keys may hold numbers or nulls, which do not compare with text.
-    return tuple(map(str, posting.key))

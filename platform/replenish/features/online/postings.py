@@ -7,7 +7,7 @@ already (a reversal is known earlier, versions get other numbers): the batch the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
@@ -45,10 +45,13 @@ class Posting(NamedTuple):
 
 
 class PostingBatch(NamedTuple):
-    """All changes that one place of the log makes, visible together; withdrawn postings stand first."""
+    """All changes that one place of the log makes. Those of one key become visible together.
+
+    Postings of one key stand together, withdrawn ones first. They may be made as they are read.
+    """
 
     seq: int
-    postings: Sequence[Posting]
+    postings: Iterable[Posting]
 
 
 class PostingStream(Protocol):

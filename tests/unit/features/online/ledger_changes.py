@@ -35,9 +35,9 @@ def deliveries(histories: Sequence[History], chooser: Seeded, n_cuts: int) -> It
 
 
 def ledger_change(before: Counter[Posting], after: Counter[Posting], seq: int) -> PostingBatch:
-    """Withdrawn postings first, then new ones."""
+    """Key by key, withdrawn postings first, then new ones."""
     gone = [posting._replace(is_withdrawn=True) for posting in (before - after).elements()]
-    return PostingBatch(seq, [*gone, *(after - before).elements()])
+    return PostingBatch(seq, sorted([*gone, *(after - before).elements()], key=lambda posting: posting.key))
 
 
 def postings_told(batch: Batch, histories: Sequence[History], feature_set: FeatureSet) -> Counter[Posting]:

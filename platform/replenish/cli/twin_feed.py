@@ -1,0 +1,204 @@
+"""The log as changes of silver's ledgers, record by record: files and settled events, by silver's own rules.
+
+What a record changes is said by the functions that keep the silver tables: which facts and groups it concerns, their
+ledger with and without it, and the difference of the two. Only where the earlier records come from is another place:
+`twin_records` instead of the bronze table, which is behind the log most of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from replenish.cli.twin_records import TwinRecords, kept_columns
+from replenish.contracts.dataset import CancellationRule, Dataset
+from replenish.contracts.model import POLARS_TYPES, Contract
+from replenish.features.definitions.model import FeatureSet, FeatureSource
+from replenish.features.online.postings import Posting, PostingBatch, postings_of
+
+# The one reader of accepted parts; it deserves a public name.
+from replenish.history.bronze import AcceptedFile, _read_parts
+from replenish.history.cancelled_sales import match_cancellations
+from replenish.history.ledger import build_ledger, first_versions
+from replenish.history.reposting import Concerned, Records, compare_postings, concerned_by, read_records
+from replenish.history.silver import cancellation_rule
+from replenish.stores.journal_entry import PART_BEARING, JournalRecord
+from replenish.stores.journal_reader import JournalReader
+from replenish.stores.layout import RootLayout
+
+POSTINGS_AT_ONCE = 50_000
+"""Postings made of a frame at a time: as Python objects they are many times as big."""
+
+_CLOCKS_AND_POSTING = (*("event_time", "event_date", "knowledge_time", "posting_sign", "posting_kind", "version_nr"),)
+
+
+class LedgerStep(NamedTuple):
+    """What one record of the log changes of one stream's ledger; frames have the columns of silver."""
+
+    seq: int
+    stream: str | None
+    """None: nothing that anybody reads."""
+    removed: pl.DataFrame
+    added: pl.DataFrame
+
+
+class LedgerFeed:
+    """Ledger changes of some streams in log order, and the memory that they need.
+
+    Args:
+        journal: The log, to read.
+        layout: Where accepted parts lie.
+        contracts: By stream.
+        dataset: Says how cancellations find their sales.
+        streams: Those that anybody reads.
+        records: All that was said of each fact, up to its own place in the log.
+    """
+
+    def __init__(
+        self,
+        journal: JournalReader,
+        layout: RootLayout,
+        contracts: Mapping[str, Contract],
+        dataset: Dataset,
+        streams: Sequence[str],
+        records: TwinRecords,
+    ) -> None:
+        self._journal, self._layout, self._records = journal, layout, records
+        self._contracts = {stream: contracts[stream] for stream in streams}
+        self._rules = {stream: cancellation_rule(dataset, stream) for stream in streams}
+
+    def steps(self, after_seq: int) -> Iterator[LedgerStep]:
+        """What each record behind a place of the log changes, ascending; records without parts are left out.
+
+        Replaying from the same place brings the same steps, also where the records were taken in before.
+        """
+        for record in self._journal.records(after_seq, PART_BEARING):
+            yield self._step(record)
+
+    def _step(self, record: JournalRecord) -> LedgerStep:
+        seq, stream, chain = record.seq or 0, record.dataschema.partition("@")[0], record.chain or ""
+        parts = record.accepted_parts()
+        if stream not in self._contracts or not parts:
+            if seq > self._records.place[0]:
+                self._records.add(None, None, seq, chain, ())
+            return LedgerStep(seq, None, pl.DataFrame(), pl.DataFrame())
+        paths = tuple(self._layout.accepted / part["path"] for part in parts)
+        file = AcceptedFile(seq, sum(part["rows"] for part in parts), paths)
+        return self.take_in(_read_parts([file], self._contracts[stream]), stream, seq, chain)
+
+    def take_in(self, rows: pl.DataFrame, stream: str, seq: int, chain: str) -> LedgerStep:
+        """What the bronze rows of one place of the log change; they are kept for what comes later.
+
+        Args:
+            rows: Bronze rows of a stream that is read.
+            stream: Its name.
+            seq: Place of the log.
+            chain: Of the log at that place, in hex.
+        """
+        contract, rule = self._contracts[stream], self._rules[stream]
+        new = rows.select(kept_columns(contract).keys())
+        removed, added = ledger_change_of(new, self._earlier(new, contract, rule, seq), contract, rule)
+        if seq > self._records.place[0]:
+            self._records.add(new, contract, seq, chain, () if rule is None else rule.match_columns)
+        return LedgerStep(seq, stream, removed, added)
+
+    def _earlier(self, new: pl.DataFrame, contract: Contract, rule: CancellationRule | None, seq: int) -> pl.DataFrame:
+        """The records before `seq` that decide what the new ones change."""
+        key, before = list(contract.fact_key), seq - 1
+        known = new.filter(pl.col("is_correction") | pl.col("is_retraction") | pl.col("is_cancellation"))
+        earlier = self._records.of_facts(known.select(key).unique(), contract, before)
+        if rule is None:
+            return earlier
+        match = list(rule.match_columns)
+        groups = pl.concat([new.select(match), earlier.select(match)]).drop_nulls().unique()
+        cancelling = new.filter("is_cancellation").select(match).drop_nulls().unique()
+        of_groups = [
+            self._records.of_groups(groups, contract, before, with_cancellation=True),
+            # The first cancellation of a group looks at sales that nobody had to look at until now.
+            self._records.of_groups(cancelling, contract, before, with_cancellation=False),
+        ]
+        return pl.concat([earlier, *of_groups]).unique()
+
+
+def ledger_change_of(
+    new: pl.DataFrame, earlier: pl.DataFrame, contract: Contract, rule: CancellationRule | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Postings that silver has to take out and to take in for new records: (removed, added), in silver's columns.
+
+    Args:
+        new: Bronze rows of one place of the log.
+        earlier: All records before of the facts that `new` speaks of again, and of all facts of the groups that its
+            rows, or those facts, are or were in. More do no harm.
+        contract: Of the stream.
+        rule: How its cancellations find their sales, if it has any.
+    """
+    bronze = pl.concat([earlier, new])
+    concerned = concerned_by(new, bronze.lazy(), contract, rule)
+    fresh = first_versions(concerned.fresh, contract)
+    if concerned.facts.is_empty() and concerned.groups is None:
+        return fresh.clear(), fresh
+    after = read_records(bronze.lazy(), contract, concerned, rule)
+    is_earlier = pl.col("journal_seq") < new["journal_seq"].min()
+    before = Records(after.facts.filter(is_earlier), after.groups.filter(is_earlier))
+    change = compare_postings(
+        _ledger_of(before, concerned, contract, rule), _ledger_of(after, concerned, contract, rule)
+    )
+    return change.removed, pl.concat([fresh, change.added])
+
+
+def _ledger_of(
+    records: Records, concerned: Concerned, contract: Contract, rule: CancellationRule | None
+) -> pl.DataFrame:
+    ledger = build_ledger(records.facts, contract)
+    if rule is None or concerned.groups is None:
+        return ledger
+    return pl.concat([ledger, match_cancellations(records.groups, concerned.groups, contract, rule).postings])
+
+
+def batch_for(feature_set: FeatureSet, step: LedgerStep) -> PostingBatch:
+    """What a step changes for a set, key by key; made as it is read, so that a large file never lies there whole."""
+    sources = [source for source in feature_set.sources if source.stream == step.stream]
+    return PostingBatch(step.seq, _by_key(feature_set, sources, step))
+
+
+def source_ledger(feature_set: FeatureSet, source: FeatureSource, silver: pl.DataFrame) -> pl.DataFrame:
+    """Silver rows as a source's ledger: columns renamed and cast, nothing else."""
+    columns = [pl.col(c.from_column).cast(POLARS_TYPES[c.logical_type]).alias(c.name) for c in source.columns]
+    own = [name for name in (*feature_set.entity, *source.fact_key) if name not in _CLOCKS_AND_POSTING]
+    return silver.select(*dict.fromkeys(own), *_CLOCKS_AND_POSTING, *columns)
+
+
+def _by_key(feature_set: FeatureSet, sources: Sequence[FeatureSource], step: LedgerStep) -> Iterator[Posting]:
+    entity = list(feature_set.entity)
+    parts = [(frame, is_gone) for frame, is_gone in ((step.removed, True), (step.added, False)) if frame.height]
+    if not sources or not parts:
+        return
+    marked = pl.concat([frame.with_columns(_gone=pl.lit(is_gone)) for frame, is_gone in parts])
+    # One source at a time would bring a key twice: the rows of all sources of the stream stand together.
+    marked = marked.sort([*entity, "_gone"], descending=[False] * len(entity) + [True], maintain_order=True)
+    for rows in _slices(marked, entity):
+        found = [
+            postings_of(feature_set, source, source_ledger(feature_set, source, rows.filter(which)), are_withdrawn=gone)
+            for gone, which in ((True, pl.col("_gone")), (False, ~pl.col("_gone")))
+            for source in sources
+        ]
+        yield from sorted((posting for postings in found for posting in postings), key=_key_order)
+
+
+def _key_order(posting: Posting) -> tuple[str, ...]:
+    return tuple(map(repr, posting.key))
+
+
+def _slices(rows: pl.DataFrame, entity: list[str]) -> Iterator[pl.DataFrame]:
+    """Slices of sorted rows of about `POSTINGS_AT_ONCE`, each with whole keys."""
+    start = 0
+    number = rows.select(pl.struct(entity).rle_id()).to_series() if rows.height > POSTINGS_AT_ONCE else None
+    while start < rows.height:
+        stop = min(start + POSTINGS_AT_ONCE, rows.height)
+        if number is not None and stop < rows.height:
+            last = number[stop - 1]
+            stop = int((number <= last).sum())
+        yield rows[start:stop]
+        start = stop
