@@ -14,7 +14,7 @@ from replenish.errors import OutOfRange
 from replenish.features.definitions.model import FeatureDefinition, FeatureSet
 from replenish.features.offline.latest_version import instants_us, latest_versions
 from replenish.features.offline.ledger_checks import check_bounds, check_clocks, check_ledgers
-from replenish.features.offline.ledger_parts import LedgerFrame, LedgerParts
+from replenish.features.offline.ledger_parts import LedgerFrame, LedgerParts, declared_ledger
 from replenish.features.offline.measure_features import MeasureFeatures, posted_statistics
 from replenish.features.offline.measures import (
     is_wanted,
@@ -91,12 +91,12 @@ def evaluate_partitions(
         _check_cutoffs(instant, calendar, spine, as_of)
     entities, number = _numbered_entities(spine, feature_set.entity)
     size = _partition_size(feature_set, entities.height, instant, ledgers, rows_at_once)
-    parts = {
-        name: LedgerParts(
-            ledgers[name], ledger_columns(feature_set, feature_set.source(name)), feature_set.entity, entities, size
-        )
-        for name in _sources_of(feature_set)
-    }
+    sources = [feature_set.source(name) for name in _sources_of(feature_set)]
+    parts: dict[str, LedgerParts] = {}
+    for source in sources:
+        ledger = declared_ledger(ledgers[source.name], source)
+        columns = ledger_columns(feature_set, source)
+        parts[source.name] = LedgerParts(ledger, columns, feature_set.entity, entities, size)
     for nr, start in enumerate(range(0, max(entities.height, 1), size)):
         stop = min(start + size, entities.height)
         rows = np.arange(len(number)) if stop - start == entities.height else _rows_between(number, start, stop)

@@ -1,4 +1,7 @@
-"""A ledger in parts by ranges of entities: one pass over a frame in memory if the parts are many, else one per part."""
+"""A ledger as its source declares it, in parts by ranges of entities.
+
+A frame in memory is parted in one pass if the parts are many, else looked through once a part.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from replenish.features.definitions.model import FeatureSource
 from replenish.features.offline.latest_version import ENTITY_NUMBER
 
 LedgerFrame = pl.DataFrame | pl.LazyFrame
@@ -15,6 +19,24 @@ MOST_LOOK_UPS = 6
 """Up to so many parts, finding each one's rows in the whole ledger costs less than a parted copy of it."""
 
 _PART = "_part"
+
+
+def declared_ledger(ledger: LedgerFrame, source: FeatureSource) -> LedgerFrame:
+    """The ledger with its columns cast as the source declares them: flags to integers, integers to numbers.
+
+    Columns of other types, and those that are missing, stay as they are.
+    """
+    schema = ledger.lazy().collect_schema()
+    casts: list[pl.Expr] = []
+    for column in source.columns:
+        held = schema.get(column.name)
+        if held is None:
+            continue
+        if column.logical_type == "integer" and held == pl.Boolean:
+            casts.append(pl.col(column.name).cast(pl.Int64))
+        elif column.logical_type == "number" and held.is_integer():
+            casts.append(pl.col(column.name).cast(pl.Float64))
+    return ledger.with_columns(casts) if casts else ledger
 
 
 class LedgerParts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from replenish.contracts.model import LogicalType
 from replenish.features.definitions.model import FeatureDefinition, FeatureSet, FeatureSource, RowFilter, SourceColumn
 from replenish.features.offline.evaluator import evaluate
 from tests.oracle.known_at import Feature
@@ -11,7 +12,9 @@ from tests.oracle.range_join import Question
 
 
 def feature_set_of(question: Question, clock: str = "instant") -> FeatureSet:
-    columns = tuple(SourceColumn(c, c, "units") for c in ("units", "cents", "channel", "is_promotion"))
+    types: dict[str, LogicalType] = {"channel": "string", "is_promotion": "boolean"}
+    names = ("units", "cents", "channel", "is_promotion")
+    columns = tuple(SourceColumn(name, name, "units", types.get(name, "integer")) for name in names)
     source = FeatureSource("ledger", "gold/ledger", "ledger", question.fact_key, columns, question.kinds)
     features = tuple(_defined(f) for f in question.features)
     # Ratios stand after the features that they divide.

@@ -201,6 +201,26 @@ def test_a_return_on_a_day_without_a_sale_makes_it_observed() -> None:
     assert evaluate(features, spine, {"sales": ledger}, BERLIN, SIX).rows()[0][2:] == (4.0, 0.0, 4, None, 1)
 
 
+def test_values_have_the_types_that_the_source_declares() -> None:
+    ledger = LEDGER.with_columns(is_sold=pl.col("units") > 3)
+    columns = (
+        SourceColumn("units", "units", "units", "number"),
+        SourceColumn("is_sold", "is_sold", "flag", "integer"),
+        SourceColumn("channel", "channel", "text", "string"),
+    )
+    features = set_of(
+        feature("now", "last"),
+        feature("sold", "last", value="is_sold"),
+        feature("days", "sum", value="is_sold", window_days=28),
+        feature("seen", "count", value="channel", window_days=28, where=RowFilter("is_sold", 1)),
+    )
+    features = replace(features, sources=(replace(features.sources[0], columns=columns),))
+    for sales in (ledger, ledger.lazy()):
+        found = evaluate(features, spine_of(("A", CUTOFF), ("B", CUTOFF)), {"sales": sales}, BERLIN, SIX)
+        assert list(found.schema.values())[2:] == [pl.Float64, pl.Int64, pl.Int64, pl.Int64]
+        assert [row[2:] for row in found.rows()] == [(4.0, 1, 1, 1), (None, None, 0, 0)]
+
+
 def test_what_cannot_be_evaluated_is_refused_with_its_names() -> None:
     spine, features = spine_of(("A", CUTOFF)), set_of(feature("sum__7", "sum", window_days=7))
 
