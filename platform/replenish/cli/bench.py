@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,6 +61,12 @@ def _rebuild() -> dict[str, object]:
     return run_rebuild_bench()
 
 
+def _leakage(data: Path | None = None) -> dict[str, object]:
+    from replenish.cli.bench_leakage import run_leakage_bench
+
+    return run_leakage_bench(data)
+
+
 def _ingest() -> dict[str, object]:
     from replenish.cli.bench_ingest import run_ingest_bench
 
@@ -73,6 +80,7 @@ BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "file-door": ("a million sales rows through the file door into bronze, against a bare load", _file_door),
     "cdc": ("changes per second through the CDC door, beside a bare loop of peek and decode", _cdc),
     "asof": ("latest values and window sums as known at a million instants, beside DuckDB's joins", _asof),
+    "leakage": ("forecast errors with features joined by event time, against those known at the time", _leakage),
     "rebuild": ("a million events made again from the log, with equal digests, in minutes", _rebuild),
     "drift": ("retraining requests over 20 shifted and 20 unshifted seeds", _drift),
     "coverage": ("coverage of the 0.9 quantile of protection-interval demand on true demand", _coverage),
@@ -81,16 +89,19 @@ BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
 
 def run_bench(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(BENCHES))}.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the SCMS data, for leakage: lead times, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object of named figures.")] = False,
 ) -> None:
     """Run a benchmark and print its figures."""
     if name not in BENCHES:
         raise ReplenishError(f"no benchmark is called {name}; there are: {', '.join(sorted(BENCHES))}")
     what, bench = BENCHES[name]
+    if data is not None and name != "leakage":
+        raise ReplenishError(f"benchmark {name} reads no data: leave out --data")
     console = open_console()
     if not as_json:
         console.print(f"[bold]{name}[/]: {what}")
-    figures = bench()
+    figures = bench() if data is None else _leakage(data)
     if as_json:
         print(json.dumps(figures, sort_keys=True))
         return
