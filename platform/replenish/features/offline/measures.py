@@ -91,10 +91,10 @@ def measure_rows(
     """
     if source.is_increments:
         return _measure_increments(ledger, source, measure, names, calendar)
-    return measure_postings(ledger, source, measure, names)
+    return _measure_postings(ledger, source, measure, names)
 
 
-def measure_postings(ledger: pl.DataFrame, source: FeatureSource, measure: Measure, names: Collection[str]) -> DayRows:
+def _measure_postings(ledger: pl.DataFrame, source: FeatureSource, measure: Measure, names: Collection[str]) -> DayRows:
     """What the postings of a measure add to its daily totals, from a ledger with `_entity`.
 
     Args:
