@@ -14,7 +14,7 @@ import pytest
 from replenish.forecast.planned_prices import planned_prices
 from tests.oracle.frames import ENTITY, ledger_frame, ledger_rows, price_frame
 from tests.oracle.histories import Entity, History, Seeded, Setting, draw_history, draw_setting, ledger_of
-from tests.oracle.known_at import cutoff_instant
+from tests.oracle.known_at import Posting, cutoff_instant
 
 SEEDS = range(40)
 N_HISTORIES = 12
@@ -23,9 +23,9 @@ Plan = dict[str, Any]
 Reader = Callable[[pl.DataFrame, pl.DataFrame, Sequence[int], int], tuple[np.ndarray, np.ndarray]]
 
 
-def planned_at(history: History, key: Entity, as_of: datetime, day: date) -> Plan | None:
+def planned_at(postings: Sequence[Posting], key: Entity, as_of: datetime, day: date) -> Plan | None:
     """What the newest price that begins on a day or before it says, among those that stand at an instant."""
-    visible = [p for p in ledger_of(history) if p["key"] == key and p["knowledge_time"] <= as_of]
+    visible = [p for p in postings if p["key"] == key and p["knowledge_time"] <= as_of]
     taken_back = {(p["fact"], p["version_nr"]) for p in visible if p["posting_kind"] == "reversal"}
     stands = [
         p
@@ -47,20 +47,18 @@ def wrong_plans(seed: int, reader: Reader) -> tuple[int, list[object]]:
     """How many values a reader was asked for, and those on which it and the loops differ."""
     setting, histories = drawn(seed)
     ledger = ledger_frame([row for history in histories for row in ledger_rows(history, setting)])
-    origins = [
-        setting.first_day + timedelta(days=n) for n in range(-1, setting.n_days + 6, max(1, setting.n_days // 8))
-    ]
-    asked = [
-        (history, key, day) for history in histories for key in {key for key, _ in history.spine} for day in origins
-    ]
+    days = range(-1, setting.n_days + 6, max(1, setting.n_days // 8))
+    origins = [setting.first_day + timedelta(days=day) for day in days]
+    keys = [(ledger_of(history), key) for history in histories for key in sorted({key for key, _ in history.spine})]
+    asked = [(postings, key, origin) for postings, key in keys for origin in origins]
     rows = pl.DataFrame([(*key, day) for _, key, day in asked], schema=[*ENTITY, "origin_date"], orient="row")
     period_days = 7 if seed % 3 == 0 else 1
     prices, promotions = reader(price_frame(ledger), rows, STEPS, period_days)
     wrong: list[object] = []
-    for row, (history, key, origin) in enumerate(asked):
+    for row, (postings, key, origin) in enumerate(asked):
         as_of = cutoff_instant(origin, setting.zone, setting.cutoff)
         for place, step in enumerate(STEPS):
-            plan = planned_at(history, key, as_of, origin + timedelta(days=(step - 1) * period_days))
+            plan = planned_at(postings, key, as_of, origin + timedelta(days=(step - 1) * period_days))
             expected = (plan["cents"], plan["is_promotion"]) if plan else (None, None)
             found = (prices[row, place], promotions[row, place])
             if not all(np.isnan(f) if e is None else f == float(e) for f, e in zip(found, expected, strict=True)):
@@ -102,10 +100,9 @@ def a_day_early(prices: pl.DataFrame, rows: pl.DataFrame, steps: Sequence[int], 
     return planned_prices(prices.with_columns(pl.col("knowledge_date").dt.offset_by("-1d")), rows, steps, period)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [known_whenever, never_withdrawn, of_the_origin, known_by_event_date, a_day_early],
-    ids=lambda f: f.__name__,
-)
+FAULTS = (known_whenever, never_withdrawn, of_the_origin, known_by_event_date, a_day_early)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_faulty_reader_of_plans_is_seen(fault: Reader) -> None:
     assert any(wrong_plans(seed, fault)[1] for seed in SEEDS), fault.__doc__
