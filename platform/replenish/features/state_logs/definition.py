@@ -18,7 +18,7 @@ STATE_LOG_SEMANTICS = 1
 POSTING_CLOCKS = ("event_time", "knowledge_time", "version_nr", "posting_kind")
 """Columns that every ledger has under these names."""
 
-_CASTS: dict[LogicalType, pl.DataType] = {"integer": pl.Int64(), "number": pl.Float64()}
+LEDGER_CASTS: dict[LogicalType, pl.DataType] = {"integer": pl.Int64(), "number": pl.Float64()}
 """Casts that a source may declare; every other type stays as it is stored."""
 
 
@@ -106,7 +106,7 @@ class StateLogDefinition:
         rows = rows.select(pl.col(source.stored_name(name)).alias(name) for name in dict.fromkeys(read))
         if self.where is not None:
             rows = rows.filter(is_wanted(self.where))
-        casts = [pl.col(name).cast(_CASTS[kind]) for name, kind in self.values if kind in _CASTS]
+        casts = [pl.col(name).cast(LEDGER_CASTS[kind]) for name, kind in self.values if kind in LEDGER_CASTS]
         clocks = pl.col("event_time", "knowledge_time").dt.cast_time_unit("us")
         return rows.select(names).with_columns(clocks, *casts)
 

@@ -23,6 +23,8 @@ from replenish.features.state_logs.log_layout import (
 from replenish.stores.lake import DeltaLake
 
 _BUCKET = "_bucket"
+_INSTANT = timedelta(microseconds=1)
+"""The least time between two instants."""
 
 
 def through_app(build: int) -> str:
@@ -161,20 +163,23 @@ def stored_as_of_join(
         TableMissing: The log was never built to the end, or the version is gone.
         OutOfRange: As `packed_as_of_join`.
     """
-    pinned = version if version is not None else lake.version(definition.table)
+    pinned = version if version is not None else lake.version(definition.table) or 0
     parts = log_parts(lake, definition, version=pinned)
     key = list(definition.entity)
-    codes = with_entity_codes(spine.select(key).unique(), key)
-    coded = spine.select(key).join(codes, on=key, how="left", nulls_equal=True, maintain_order="left")
-    bucket = coded.select(bucket_of_code(parts[0].n_buckets if parts else 1).alias(_BUCKET))[_BUCKET]
+    # Of each entity the log is needed from its first instant on, and the row that holds there.
+    first = spine.group_by(key).agg((pl.col(as_of).dt.convert_time_zone("UTC").min() + _INSTANT).alias(SINCE))
+    entities = with_entity_codes(first, key)
+    entities = entities.with_columns(bucket_of_code(parts[0].n_buckets if parts else 1).alias(_BUCKET))
+    coded = spine.select(key).join(entities, on=key, how="left", nulls_equal=True, maintain_order="left")
     newest = spine.select(pl.col(as_of).dt.convert_time_zone("UTC").max().dt.strftime("%Y%m")).item()
     order: list[np.ndarray] = []
     found: list[pl.DataFrame] = []
-    for number in sorted(bucket.unique()) or [0]:
-        rows = np.flatnonzero((bucket == number).to_numpy())
+    for number in sorted(coded[_BUCKET].unique()) or [0]:
+        rows = np.flatnonzero((coded[_BUCKET] == number).to_numpy())
         # What begins after the last instant asked for is not read.
         wanted = [part for part in parts if part.bucket == number and part.month <= int(newest or 0)]
-        log = read_state_log(lake, definition, version=pinned, parts=wanted)
+        log = rows_since(lake, definition, pinned, wanted, entities.filter(pl.col(_BUCKET) == number))
+        log = log.sort(*key, KNOWN_FROM)
         order.append(rows)
         found.append(
             packed_as_of_join(spine[rows], log, key=key, as_of=as_of, values=values, time_to_live=time_to_live)

@@ -8,6 +8,7 @@ another definition, or one whose build was not finished has no such pair, and is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -32,7 +33,6 @@ from replenish.features.state_logs.source_changes import (
     SourceFiles,
     changed_postings,
     differing_files,
-    is_partition_column,
     table_identity,
 )
 from replenish.stores.lake import WAIT_FOR_WRITER_SECONDS, DeltaLake, TableCommit
@@ -144,15 +144,14 @@ def _usable_files(
     limits: StateLogLimits,
 ) -> SourceFiles | None:
     """The source's files that differ; None where a build is the better or the only way."""
-    files = differing_files(lake, source.table, held.position, version)
+    names = [source.stored_name(name) for name in (*definition.entity, *definition.version_columns)]
+    files = differing_files(lake, source.table, held.position, version, names)
     if files is None:
         return None
     n_rows = lake.row_count(source.table)
     most = min(limits.most_changed * n_rows, limits.postings_at_once)
     has_outgrown = bucket_count(n_rows, limits.rows_per_bucket) >= 4 * held.n_buckets
-    names = [source.stored_name(name) for name in (*definition.entity, *definition.version_columns)]
-    is_in_folders = any(is_partition_column(files, lake.path(source.table), name) for name in names)
-    return None if files.n_rows > most or has_outgrown or is_in_folders else files
+    return None if files.n_rows > most or has_outgrown else files
 
 
 def _change(
@@ -164,7 +163,8 @@ def _change(
     version: int,
 ) -> StateLogUpdate:
     """Write what the changed postings change of the log, in one commit."""
-    key, changed = list(definition.entity), changed_postings(lake, definition, source, files)
+    key = list(definition.entity)
+    changed = changed_postings(lake, source.table, files, partial(definition.postings, source=source))
     touched = with_entity_codes(first_changes(definition, changed.came, changed.gone), key)
     stored = rows_since(lake, definition, held.version, held.parts, touched)
     after, n_from_postings = _log_since(lake, definition, source, version, changed, stored, touched)

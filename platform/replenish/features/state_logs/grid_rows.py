@@ -1,0 +1,154 @@
+"""The rows of a feature grid at some origins, from as little of each ledger as they need.
+
+A window of bounded width reads the event days that it covers. Two kinds of features look back without bound: the
+newest active day, and divisors that count from the first one. Recent days settle them nearly always: an active day
+among them is the newest there is, and one before the window makes its divisor the full width. Where they do not, the
+whole ledger of these keys is read. Latest values come from the stored state logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+
+import polars as pl
+
+from replenish.bitemporal import MATCHED_EVENT_TIME
+from replenish.errors import OutOfRange
+from replenish.features.definitions.model import FeatureDefinition, FeatureSet
+from replenish.features.offline.evaluator import evaluate
+from replenish.features.offline.measure_features import feature_window
+from replenish.features.offline.measures import latest_of
+from replenish.features.state_logs.grid_definition import AS_OF, ORIGIN_DATE, FeatureGrid
+from replenish.features.state_logs.look_up import stored_as_of_join
+from replenish.stores.lake import DeltaLake
+
+LOOK_BACK_DAYS = 45
+"""Days before the windows that are read first for features without bound."""
+
+_ROW = "_grid_row"
+_UNBOUNDED = ("days_since", "days_since_first")
+
+
+def grid_rows(
+    lake: DeltaLake, grid: FeatureGrid, keys: pl.DataFrame, origins: Sequence[date], versions: Mapping[str, int]
+) -> pl.DataFrame:
+    """Features of keys at origins, each as known at the origin's cut-off.
+
+    Args:
+        lake: Has the sources' tables and the state logs behind the set, brought up to date with them.
+        grid: Which set.
+        keys: The entity's columns.
+        origins: Consecutive dates.
+        versions: Version of each source's table that is read.
+
+    Returns:
+        Entity, `origin_date`, `as_of` and the features in the set's order; in order of origin and key.
+    """
+    spine = grid.spine(keys, origins)
+    rows = _windowed(lake, grid, spine, versions)
+    rows = _latest(lake, grid, rows)
+    for feature in grid.feature_set.features:
+        if feature.aggregation == "ratio":
+            above, below = pl.col(str(feature.numerator)), pl.col(str(feature.denominator_feature))
+            quotient = above.cast(pl.Float64) / below.cast(pl.Float64)
+            rows = rows.with_columns(pl.when(below != 0).then(quotient).alias(feature.name))
+    return rows.select(*spine.columns, *grid.feature_set.feature_names)
+
+
+def _windowed(lake: DeltaLake, grid: FeatureGrid, spine: pl.DataFrame, versions: Mapping[str, int]) -> pl.DataFrame:
+    """The spine with all features but latest values and ratios."""
+    wanted = [f for f in grid.feature_set.features if f.aggregation not in ("last", "ratio")]
+    if not wanted or spine.is_empty():
+        return spine.with_columns(pl.lit(None, dtype=pl.Int64).alias(f.name) for f in wanted)
+    helpers = {f.name: _age_of(f) for f in wanted if f.denominator == "since_first"}
+    of_set = replace(grid.feature_set, features=(*wanted, *helpers.values()))
+    open_ones = [f for f in wanted if f.aggregation in _UNBOUNDED or f.name in helpers]
+    first, last = spine[ORIGIN_DATE].min(), spine[ORIGIN_DATE].max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        raise OutOfRange("a grid without origins")
+    days = {name: (first - timedelta(days=reach), last) for name, reach in _reaches(of_set).items()}
+    rows = evaluate(of_set, spine, _ledgers(lake, grid, versions, days, None), grid.zone, grid.cutoff)
+    rows = rows.with_row_index(_ROW)
+    is_settled = pl.all_horizontal(pl.lit(True), *(_is_settled(f, helpers.get(f.name)) for f in open_ones))
+    key = list(grid.feature_set.entity)
+    unsettled = rows.filter(~is_settled).select(key).unique()
+    rows = rows.drop(helper.name for helper in helpers.values())
+    if unsettled.is_empty():
+        return rows.drop(_ROW)
+    again = rows.join(unsettled, on=key, how="semi", nulls_equal=True).select(_ROW, *spine.columns)
+    of_open = replace(grid.feature_set, features=tuple(open_ones))
+    ledgers = _ledgers(lake, grid, versions, dict.fromkeys(_reaches(of_open), (None, last)), unsettled)
+    found = evaluate(of_open, again, ledgers, grid.zone, grid.cutoff).drop(spine.columns)
+    return _replaced(rows, found).drop(_ROW)
+
+
+def _age_of(feature: FeatureDefinition) -> FeatureDefinition:
+    """The age of a feature's series, under a name that no feature of a set can have."""
+    fields = {"window_days": None, "offset_days": 0, "denominator": None}
+    return replace(feature, name=f"_age_of_{feature.name}", aggregation="days_since_first", **fields)  # type: ignore[arg-type]
+
+
+def _is_settled(feature: FeatureDefinition, helper: FeatureDefinition | None) -> pl.Expr:
+    """Whether recent days alone give the value that the whole ledger gives."""
+    if helper is not None:
+        return (pl.col(helper.name) >= (feature.window_days or 0) + feature.offset_days).fill_null(False)
+    return pl.col(feature.name).is_not_null() if feature.aggregation == "days_since" else pl.lit(False)
+
+
+def _reaches(feature_set: FeatureSet) -> dict[str, int]:
+    """By source, how many days before an origin are read first."""
+    found: dict[str, int] = {}
+    for feature in feature_set.features:
+        is_open = feature.aggregation in _UNBOUNDED
+        reach = LOOK_BACK_DAYS if is_open else feature_window(feature).last
+        reach += LOOK_BACK_DAYS if feature.denominator == "since_first" else 0
+        found[str(feature.source)] = max(reach, found.get(str(feature.source), 0))
+    return found
+
+
+def _ledgers(
+    lake: DeltaLake,
+    grid: FeatureGrid,
+    versions: Mapping[str, int],
+    days: Mapping[str, tuple[date | None, date]],
+    keys: pl.DataFrame | None,
+) -> dict[str, pl.DataFrame]:
+    """Postings of the event days [first, last) of each source, of all keys or of some."""
+    found = {}
+    for name, (first, last) in days.items():
+        table = grid.tables[name]
+        day = pl.col(table.stored_name("event_date"))
+        stored = lake.scan(table.table, version=versions[name]).filter(day < last)
+        rows = grid.ledger(name, stored if first is None else stored.filter(day >= first))
+        if keys is not None:
+            rows = rows.join(keys.lazy(), on=keys.columns, how="semi", nulls_equal=True)
+        found[name] = rows.collect(engine="streaming")
+    return found
+
+
+def _replaced(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with the values of `found` in the rows that it has."""
+    names = [name for name in found.columns if name != _ROW]
+    marked = found.with_columns(_is_found=pl.lit(True))
+    both = rows.join(marked, on=_ROW, how="left", suffix="_found", maintain_order="left")
+    chosen = [pl.when("_is_found").then(pl.col(f"{name}_found")).otherwise(pl.col(name)).alias(name) for name in names]
+    return both.with_columns(chosen).select(rows.columns)
+
+
+def _latest(lake: DeltaLake, grid: FeatureGrid, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with all features that read a latest value."""
+    features_of = latest_of(grid.feature_set)
+    for logs in grid.logs().values():
+        for log, _ in logs:
+            spine = rows.select(*log.entity, AS_OF)
+            found = stored_as_of_join(spine, lake, log, as_of=AS_OF, values=log.value_names)
+            age = found[AS_OF] - found[MATCHED_EVENT_TIME]
+            for feature in features_of[log.source, log.where]:
+                value = found[str(feature.value)].alias(feature.name)
+                if feature.time_to_live_days is not None:
+                    is_fresh = age <= timedelta(days=feature.time_to_live_days)
+                    value = pl.select(pl.when(is_fresh).then(value).alias(feature.name)).to_series()
+                rows = rows.with_columns(value)
+    return rows

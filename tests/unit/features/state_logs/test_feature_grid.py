@@ -1,0 +1,105 @@
+"""Stored rows of a daily grid: those of the evaluator on the whole ledger, whatever came when."""
+
+from __future__ import annotations
+
+import random
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from replenish.features.definitions.model import FeatureSet
+from replenish.features.offline.evaluator import evaluate
+from replenish.features.state_logs import grid_rows
+from replenish.features.state_logs.grid_definition import FeatureGrid
+from replenish.features.state_logs.grid_update import GridUpdate, read_feature_grid, update_feature_grid
+from replenish.stores.lake import DeltaLake
+from tests.oracle.evaluators import SOURCE as SOURCE_NAME
+from tests.oracle.evaluators import feature_set_of
+from tests.oracle.frames import ENTITY, fact_key, ledger_frame, spine_frame
+from tests.oracle.histories import Seeded, Setting, draw_features
+from tests.oracle.known_at import Feature
+from tests.oracle.range_join import Question
+from tests.unit.features.state_logs.growing_ledger import (
+    SOURCE,
+    drawn_histories,
+    ledgers_by_arrival,
+    write_as_silver,
+)
+from tests.unit.features.state_logs.test_state_log_update import SMALL
+
+
+def some_features(seed: int) -> tuple[Feature, ...]:
+    """Few, so that not always one of them needs the whole history; with the ratios of what is there."""
+    drawn = draw_features(Seeded(seed), n_each=4)
+    chance = random.Random(seed)
+    plain = [f for f in drawn if f.aggregation != "ratio" and f.window_days in (None, 1, 2, 3, 7)]
+    chosen = chance.sample(plain, 6)
+    if seed % 4:
+        chosen = [f for f in chosen if f.aggregation != "days_since_first"]
+    names = [f.name for f in chosen if f.aggregation != "last"]
+    if len(names) > 1:
+        chosen.append(Feature("ratio", "ratio", numerator=names[0], denominator_feature=names[1]))
+    return tuple(chosen)
+
+
+def grid_of(setting: Setting, seed: int) -> FeatureGrid:
+    features = some_features(seed)
+    entity, clocks = ENTITY[: setting.n_entity], (setting.zone, setting.cutoff)
+    question = Question(features, spine_frame([]), ledger_frame([]), entity, fact_key(setting), *clocks, setting.kinds)
+    feature_set = feature_set_of(question)
+    daily = FeatureSet(**{**feature_set.__dict__, "clock": "daily"})
+    return FeatureGrid(daily, *clocks, setting.first_day + timedelta(days=2), {SOURCE_NAME: SOURCE})
+
+
+def rows_from_nothing(grid: FeatureGrid, ledger: pl.DataFrame, keys: pl.DataFrame, through: date) -> pl.DataFrame:
+    n_days = (through - grid.first_origin).days + 1
+    spine = grid.spine(keys, [grid.first_origin + timedelta(days=nr) for nr in range(n_days)])
+    return evaluate(grid.feature_set, spine, {SOURCE_NAME: ledger}, grid.zone, grid.cutoff)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> DeltaLake:
+    return DeltaLake(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("seed", range(100, 124))
+def test_a_grid_that_grows_is_the_evaluators(lake: DeltaLake, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Histories last some weeks: with the usual look-back nothing before them would ever be asked for.
+    monkeypatch.setattr(grid_rows, "LOOK_BACK_DAYS", seed % 3 * 2)
+    setting, histories = drawn_histories(seed, n_histories=4)
+    grid, chance = grid_of(setting, seed), random.Random(seed)
+    ledgers = list(ledgers_by_arrival(setting, histories, seed, n_steps=3))
+    keys = ledgers[-1].select(grid.feature_set.entity).unique()
+    through = grid.first_origin + timedelta(days=2)
+    done = GridUpdate(None)
+    for ledger in ledgers:
+        write_as_silver(lake, ledger)
+        done = update_feature_grid(lake, grid, keys, through, rows_at_once=40, limits=SMALL)
+        if keys.is_empty():
+            return
+        assert_frame_equal(read_feature_grid(lake, grid), rows_from_nothing(grid, ledger, keys, through))
+        assert done.n_restated <= done.n_taken_again
+        through += timedelta(days=chance.randrange(2, 12))
+    again = update_feature_grid(lake, grid, keys, through - timedelta(days=20), rows_at_once=40, limits=SMALL)
+    assert (again.commit, again.n_new_rows, again.n_taken_again) == (done.commit, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(200, 204))
+def test_what_becomes_known_later_changes_no_row_of_the_past(lake: DeltaLake, seed: int) -> None:
+    setting, histories = drawn_histories(seed, n_histories=4)
+    grid = grid_of(setting, seed)
+    *_, whole = ledgers_by_arrival(setting, histories, seed, n_steps=1)
+    keys = whole.select(grid.feature_set.entity).unique()
+    n_new = 0
+    for nr in range(0, 12, 3):
+        through = grid.first_origin + timedelta(days=nr)
+        # All that is known at the cut-off, however late, and nothing after it.
+        write_as_silver(lake, whole.filter(pl.col("knowledge_time") <= grid.instant(through)))
+        done = update_feature_grid(lake, grid, keys, through, limits=SMALL)
+        assert (done.n_taken_again, done.is_rebuilt) == (0, False)
+        n_new += done.n_new_rows
+    if n_new:
+        assert_frame_equal(read_feature_grid(lake, grid), rows_from_nothing(grid, whole, keys, through))
