@@ -25,7 +25,7 @@ _NOTHING = "adds nothing"
 _NO_TIES = "none: sums do not depend on order"
 _DAYS_OF_MEAN = (
     "`calendar`: all w days; `observed`: observed days of the window; "
-    "`since_first`: the days from the first active date on, at most w"
+    "`since_first`: the days from the first active date of all on, at most w"
 )
 _EMPTY_MEAN = "`calendar`: 0; `observed` without such a day, `since_first` without or before the first: null"
 _SILENT = "adds nothing, and does not make its date observed"
@@ -65,7 +65,7 @@ AGGREGATION_WORDS: tuple[AggregationWords, ...] = (
     AggregationWords(
         *("last", "value of the newest version in force at `as_of`", "the column's", "null"),
         "a version whose value is null gives null: it is the newest word",
-        "none; with a time-to-live null where `as_of` - event time is more than it",
+        "none; with a time-to-live null where `as_of` - event time is more than that many times 24 h",
         "event time, then knowledge time, then the rest of the fact key, then version number: the greatest wins",
     ),
     AggregationWords(

@@ -33,6 +33,7 @@ at the instant `as_of`: rows with a later `knowledge_time` have no influence, wh
 dates t-o-w to t-o-1. *D* of a date is the sum of the value over what was known of it, corrections and cancellations
 taken off, *N* the number of facts. A date is *observed* where N or D is not 0 (a return may stand on a date without a
 sale), *active* where D is not 0. A set with the clock `daily` is asked at cut-offs, one with `instant` at any instant.
+A feature with a `where` sees only postings whose column has that value, of D, N and versions alike; a null has none.
 
 A source whose postings are *summed by day* (`grain: increments`) has one row per key, event date and knowledge date,
 the first origin date at whose cut-off its postings are known; its `lines` are the change of N over all facts. At
