@@ -28,6 +28,7 @@ from replenish.cli import (
     serve,
     standby,
     status,
+    twin,
 )
 from replenish.cli.allocator import share_freed_memory
 from replenish.cli.deployment import default_root
@@ -59,6 +60,7 @@ app.add_typer(decisions.group, name="decisions")
 app.add_typer(feeds.group, name="feeds")
 app.add_typer(features.group, name="features")
 app.add_typer(standby.group, name="standby")
+app.add_typer(twin.group, name="twin")
 app.add_typer(follow.group, name="follow")
 app.add_typer(publish.group, name="publish")
 follow.group.command("kafka")(follow_kafka.follow_kafka)

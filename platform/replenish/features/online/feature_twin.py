@@ -106,11 +106,6 @@ class FeatureTwin:
             self.seq, self._ahead = batch.seq, (0, set())
         return n_postings
 
-    def skip_to(self, seq: int) -> None:
-        """Nothing up to this place of the log concerns the set."""
-        with self._lock:
-            self.seq = max(self.seq, seq)
-
     def stand_at(self, now: datetime) -> None:
         """Promise that no question will be earlier; states move on when they are next looked at."""
         floor = self._asked_us(now)
@@ -158,9 +153,12 @@ class FeatureTwin:
             return self.clock.is_cutoff(instant_us(as_of))
 
     def capture(self, keys: Iterable[EntityKey]) -> list[list[Any]]:
-        """States of some keys as plain lists: [key, place in the log, state]."""
-        with self._lock:
-            return [[key, self.seq, self._states[key].to_plain()] for key in keys]
+        """States of some keys as plain lists: [key, place in the log, state]; by the thread that feeds the twin."""
+        captured: list[list[Any]] = []
+        for key in keys:
+            with self._lock:
+                captured.append([key, self.seq, self._states[key].to_plain()])
+        return captured
 
     def restore(self, captured: Iterable[list[Any]], seq: int) -> None:
         """Take states of `capture`; the log is to be taken in from `seq` on, of which each state leaves out its own.

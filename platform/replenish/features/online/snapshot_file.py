@@ -100,7 +100,14 @@ def write_snapshot(twin: FeatureTwin, folder: Path) -> Path:
 
 
 def restore_twin(
-    feature_set: FeatureSet, zone: str, cutoff: time, folder: Path, stands_at: datetime, limits: KeptHistory
+    feature_set: FeatureSet,
+    zone: str,
+    cutoff: time,
+    folder: Path,
+    stands_at: datetime,
+    limits: KeptHistory,
+    *,
+    at_most_seq: int | None = None,
 ) -> tuple[FeatureTwin, SnapshotFile]:
     """The twin of the newest sound snapshot that is of this set, these clocks and limits; a new one without any.
 
@@ -111,9 +118,13 @@ def restore_twin(
         folder: Where snapshots of the set lie.
         stands_at: No question will be earlier.
         limits: What is kept of history that no window bounds.
+        at_most_seq: Snapshots behind this place of the log do not count: they may be of another log.
     """
     passed_over = []
     for path in _snapshots(folder):
+        if at_most_seq is not None and int(path.name.removesuffix(_SUFFIX)) > at_most_seq:
+            passed_over.append(f"{path.name} lies behind place {at_most_seq}")
+            continue
         twin = FeatureTwin(feature_set, zone, cutoff, stands_at, limits)
         try:
             _check_sum(path)

@@ -1,0 +1,125 @@
+"""The twin, fed by silver's postings record by record, against the offline evaluator on gold's facts.
+
+Gold's `fct_demand`, `fct_price`, `fct_stock` only rename, cast and sum what silver holds: that is what the twin relies
+on, and it is held here, table by table, before vectors are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from replenish.cli.stages import build_gold_tables
+from replenish.cli.twin_feed import LedgerFeed, source_ledger
+from replenish.cli.twin_follower import SnapshotPace, TwinFollower
+from replenish.cli.twin_records import TwinRecords
+from replenish.features.definitions.model import FeatureSet
+from replenish.features.definitions.reader import read_feature_sets
+from replenish.features.offline.evaluator import evaluate
+from replenish.features.online.twin_plan import KEEP_ALL
+from replenish.history.bronze import append_bronze
+from replenish.history.reposting import Change
+from replenish.history.silver import update_silver
+from replenish.stores.journal_reader import JournalReader
+from tests.integration.features_online.online_world import OnlineWorld, online_world, spine_of
+
+SETS = read_feature_sets()
+STREAMS = ("prices", "sales", "stock_counts")
+N_CUTOFFS = 12
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnlineWorld]:
+    """Files, then three settled batches of corrections, retractions and new sales; silver and gold up to date."""
+    with online_world(tmp_path_factory.mktemp("online") / "root") as world:
+        for nr, at in enumerate(world.cutoffs(N_CUTOFFS)[2:11:4]):
+            world.change_some_sales(nr, 40, at + timedelta(hours=3))
+            world.settle(at + timedelta(hours=4))
+        deployment = world.deployment
+        for stream, contract in deployment.contracts.items():
+            append_bronze(stream, contract, deployment.journal, deployment.layout, deployment.lake)
+            update_silver(contract, deployment.dataset, deployment.lake)
+        build_gold_tables(deployment.lake, deployment.layout.root / "dbt")
+        yield world
+
+
+def test_the_feed_adds_up_to_silver_and_gold_is_silver_renamed_cast_and_summed(world: OnlineWorld) -> None:
+    deployment, ledgers = world.deployment, {}
+    records = TwinRecords(world.layout.root / "feed.sqlite")
+    reader = JournalReader(deployment.layout.journal)
+    feed = LedgerFeed(reader, deployment.layout, deployment.contracts, deployment.dataset, STREAMS, records)
+    n_removed = 0
+    for step in feed.steps(0):
+        if step.stream is not None:
+            before = ledgers.get(step.stream, step.added.clear())
+            kept = Change(step.added, step.removed).without_removed(before)
+            ledgers[step.stream] = pl.concat([kept, step.added])
+            n_removed += step.removed.height
+    assert n_removed > 0, "nothing came out of knowledge order"
+    for stream in STREAMS:
+        silver = deployment.lake.read(f"silver/{stream}")
+        assert_frame_equal(ledgers[stream], silver.select(ledgers[stream].columns), check_row_order=False)
+    demand = SETS["demand_daily"]
+    for name, table in (("prices", "gold/fct_price"), ("stock", "gold/fct_stock")):
+        ours = source_ledger(demand, demand.source(name), ledgers[demand.source(name).stream])
+        gold = deployment.lake.read(table)
+        ours = ours.select(pl.col(column).cast(gold.schema[column]) for column in ours.columns)
+        assert_frame_equal(ours, gold.select(ours.columns), check_row_order=False)
+    assert_frame_equal(
+        _increments(ledgers["sales"]),
+        deployment.lake.read("gold/fct_demand").select(_increments(ledgers["sales"]).columns),
+        check_row_order=False,
+        check_dtypes=False,
+    )
+
+
+def _increments(sales: pl.DataFrame) -> pl.DataFrame:
+    """`fct_demand` of a ledger, written down a second time."""
+    sign, kind = pl.col("posting_sign").cast(pl.Int64), pl.col("posting_kind")
+    of_sales = pl.when(kind != "return").then(sign).otherwise(0)
+    summed = sales.group_by("sku_id", "location_id", "event_date", "knowledge_date").agg(
+        units=(of_sales * pl.col("units")).sum(),
+        revenue_cents=(of_sales * pl.col("revenue_cents").fill_null(0)).sum(),
+        lines=sign.filter(kind.is_in(["version", "reversal"])).sum(),
+    )
+    return summed.filter(pl.any_horizontal(pl.col("units", "revenue_cents", "lines") != 0))
+
+
+def _gold_ledgers(world: OnlineWorld, feature_set: FeatureSet) -> dict[str, pl.DataFrame]:
+    """Gold's facts with the casts that the set's sources declare."""
+    found = {}
+    for source in feature_set.sources:
+        gold = world.deployment.lake.read(source.table)
+        flags = [c.name for c in source.columns if c.logical_type == "integer" and gold.schema[c.name] == pl.Boolean]
+        found[source.name] = gold.with_columns(pl.col(name).cast(pl.Int64) for name in flags)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(SETS))
+def test_every_vector_is_the_offline_evaluators_on_gold(world: OnlineWorld, name: str, tmp_path: Path) -> None:
+    feature_set, dataset = SETS[name], world.deployment.dataset
+    instants = world.cutoffs(N_CUTOFFS)
+    if feature_set.clock == "instant":
+        instants = sorted([*instants, *(at + timedelta(hours=7, microseconds=1) for at in instants)])
+    follower = TwinFollower(world.deployment, [feature_set], KEEP_ALL, lambda: instants[0], SnapshotPace())
+    follower.take_in()
+    twin, spine = follower.twins[name], spine_of(world.keys(), instants)
+    expected = evaluate(feature_set, spine, _gold_ledgers(world, feature_set), dataset.zone, dataset.cutoff)
+    n_values = 0
+    for row in expected.rows():
+        *key, as_of = row[:3]
+        vector = twin.vector(tuple(key), as_of)
+        assert vector == row[3:], (key, as_of, _first_difference(feature_set, vector, row[3:]))
+        n_values += sum(value not in (None, 0) for value in vector)
+    assert n_values > len(instants) * 12
+    follower.stop()
+
+
+def _first_difference(feature_set: FeatureSet, found: tuple[object, ...], expected: tuple[object, ...]) -> object:
+    triples = zip(feature_set.feature_names, found, expected, strict=True)
+    return next((triple for triple in triples if triple[1] != triple[2]), None)
