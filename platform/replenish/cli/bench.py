@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,12 @@ def _rebuild() -> dict[str, object]:
     return run_rebuild_bench()
 
 
+def _panel(n_series: int | None = None) -> dict[str, object]:
+    from replenish.cli.bench_panel import M5_SERIES, run_panel_bench
+
+    return run_panel_bench(n_series or M5_SERIES)
+
+
 def _leakage(data: Path | None = None) -> dict[str, object]:
     from replenish.cli.bench_leakage import run_leakage_bench
 
@@ -81,6 +88,7 @@ BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "cdc": ("changes per second through the CDC door, beside a bare loop of peek and decode", _cdc),
     "asof": ("latest values and window sums as known at a million instants, beside DuckDB's joins", _asof),
     "leakage": ("forecast errors with features joined by event time, against those known at the time", _leakage),
+    "panel": ("twenty features of 30,490 series over 1,941 days, beside mlforecast in the same run", _panel),
     "rebuild": ("a million events made again from the log, with equal digests, in minutes", _rebuild),
     "drift": ("retraining requests over 20 shifted and 20 unshifted seeds", _drift),
     "coverage": ("coverage of the 0.9 quantile of protection-interval demand on true demand", _coverage),
@@ -91,16 +99,21 @@ def run_bench(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(BENCHES))}.")],
     data: Annotated[Path | None, typer.Option(help="Folder of the SCMS data, for leakage: lead times, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object of named figures.")] = False,
+    series: Annotated[int | None, typer.Option(min=1, help="Of panel: how many series, for a smaller run.")] = None,
 ) -> None:
     """Run a benchmark and print its figures."""
     if name not in BENCHES:
         raise ReplenishError(f"no benchmark is called {name}; there are: {', '.join(sorted(BENCHES))}")
+    if series is not None and name != "panel":
+        raise ReplenishError(f"benchmark {name} has no series: leave out --series")
     what, bench = BENCHES[name]
     if data is not None and name != "leakage":
         raise ReplenishError(f"benchmark {name} reads no data: leave out --data")
     console = open_console()
     if not as_json:
         console.print(f"[bold]{name}[/]: {what}")
+    if series is not None:
+        bench = partial(_panel, series)
     figures = bench() if data is None else _leakage(data)
     if as_json:
         print(json.dumps(figures, sort_keys=True))

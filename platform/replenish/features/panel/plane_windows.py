@@ -3,7 +3,7 @@
 What was known on time goes through the plane at once: sums as differences of one running sum, extremes by doubling
 spans. Late changes enter and leave a sum at two origins, so only where there are any the difference is summed up per
 window. For extremes a late-changed day is taken off the plane, and each total it ever had lives from one origin to
-another: a range maximum over origins, as in the sparse form.
+another: a range maximum over origins, as `range_maximum` has it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from replenish.features.offline.daily_changes import NEVER
 from replenish.features.offline.window_sums import StatisticWindow
 from replenish.features.panel.grid import BoolArray, NarrowArray, narrowest
 from replenish.features.panel.known_plane import KnownPlane, LateChanges
-from replenish.range_maximum import NO_VALUE, range_maximum
+from replenish.range_maximum import NO_VALUE
 
 
 def panel_window_sums(plane: KnownPlane, wanted: Iterable[StatisticWindow]) -> dict[StatisticWindow, NarrowArray]:
@@ -169,7 +169,24 @@ def _raise_by_lives(
     rows = np.flatnonzero(enters < leaves)
     if len(rows):
         start = series[rows] * n_origins
-        alive = range_maximum(best.size, start + enters[rows], start + leaves[rows], value[rows])
-        # Where nothing lives the least value of the type stands for it.
-        alive = np.maximum(alive, np.iinfo(best.dtype).min, out=alive).reshape(best.shape)
-        np.maximum(best, alive.astype(best.dtype, copy=False), out=best)
+        # Every value fits: the type was chosen by what days on the plane ever were.
+        value = value[rows].astype(best.dtype)
+        alive = _greatest_alive(best.size, start + enters[rows], start + leaves[rows], value)
+        np.maximum(best, alive.reshape(best.shape), out=best)
+
+
+def _greatest_alive(size: int, first: IntArray, stop: IntArray, value: NarrowArray) -> NarrowArray:
+    """`range_maximum` of ranges that are not empty in the type of `value`, whose least value stands for none.
+
+    In 16 bits a level costs a quarter of what it costs in 64.
+    """
+    best = np.full(size, np.iinfo(value.dtype).min, dtype=value.dtype)
+    length = stop - first
+    for power in range(int(length.max()).bit_length() - 1, -1, -1):
+        rows = np.flatnonzero(length >> power == 1)
+        np.maximum.at(best, first[rows], value[rows])
+        if power:
+            np.maximum.at(best, stop[rows] - (1 << power), value[rows])
+            half = 1 << (power - 1)
+            best[half:] = np.maximum(best[half:], best[:-half])
+    return best
