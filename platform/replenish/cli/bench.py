@@ -74,6 +74,18 @@ def _leakage(data: Path | None = None) -> dict[str, object]:
     return run_leakage_bench(data)
 
 
+def _incremental() -> dict[str, object]:
+    from replenish.cli.bench_state_log import run_incremental_bench
+
+    return run_incremental_bench()
+
+
+def _growth(millions: int | None = None) -> dict[str, object]:
+    from replenish.cli.bench_state_log import GROWTH_MILLIONS, run_growth_bench
+
+    return run_growth_bench([*GROWTH_MILLIONS, millions] if millions is not None else GROWTH_MILLIONS)
+
+
 def _ingest() -> dict[str, object]:
     from replenish.cli.bench_ingest import run_ingest_bench
 
@@ -87,6 +99,8 @@ BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "file-door": ("a million sales rows through the file door into bronze, against a bare load", _file_door),
     "cdc": ("changes per second through the CDC door, beside a bare loop of peek and decode", _cdc),
     "asof": ("latest values and window sums as known at a million instants, beside DuckDB's joins", _asof),
+    "incremental": ("one day of news on ten million events of history, against a build from nothing", _incremental),
+    "growth": ("CPU per event of state logs and windows, from 1 to 30 million events (100 with --millions)", _growth),
     "leakage": ("forecast errors with features joined by event time, against those known at the time", _leakage),
     "panel": ("twenty features of 30,490 series over 1,941 days, beside mlforecast in the same run", _panel),
     "rebuild": ("a million events made again from the log, with equal digests, in minutes", _rebuild),
@@ -100,12 +114,15 @@ def run_bench(
     data: Annotated[Path | None, typer.Option(help="Folder of the SCMS data, for leakage: lead times, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object of named figures.")] = False,
     series: Annotated[int | None, typer.Option(min=1, help="Of panel: how many series, for a smaller run.")] = None,
+    millions: Annotated[int | None, typer.Option(min=1, help="Of growth: one more size, in million events.")] = None,
 ) -> None:
     """Run a benchmark and print its figures."""
     if name not in BENCHES:
         raise ReplenishError(f"no benchmark is called {name}; there are: {', '.join(sorted(BENCHES))}")
     if series is not None and name != "panel":
         raise ReplenishError(f"benchmark {name} has no series: leave out --series")
+    if millions is not None and name != "growth":
+        raise ReplenishError(f"benchmark {name} has no sizes: leave out --millions")
     what, bench = BENCHES[name]
     if data is not None and name != "leakage":
         raise ReplenishError(f"benchmark {name} reads no data: leave out --data")
@@ -114,6 +131,8 @@ def run_bench(
         console.print(f"[bold]{name}[/]: {what}")
     if series is not None:
         bench = partial(_panel, series)
+    if millions is not None:
+        bench = partial(_growth, millions)
     figures = bench() if data is None else _leakage(data)
     if as_json:
         print(json.dumps(figures, sort_keys=True))

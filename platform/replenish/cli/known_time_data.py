@@ -17,17 +17,17 @@ _TIMESTAMP = pl.Datetime("us", "UTC")
 _Ints = npt.NDArray[np.int64]
 
 
-def known_time_postings(n_events: int, n_keys: int, seed: int) -> pl.DataFrame:
+def known_time_postings(n_events: int, n_keys: int, seed: int, share_late: float = SHARE_LATE) -> pl.DataFrame:
     """A ledger in order of knowledge: `entity`, `fact_id`, clocks, posting columns, `units`.
 
-    Of `n_events` facts 20 % are known up to ten days late, the others within the hour; 3 % are corrected, 1 % move to
+    Of `n_events` facts a share, usually 20 %, are known up to ten days late, the others within the hour; 3 % are corrected, 1 % move to
     another event time and 1 % are retracted, up to twenty days after they were known. Each such change adds postings.
     """
     chance = np.random.default_rng(seed)
     fact = np.arange(n_events, dtype=np.int64)
     entity = chance.integers(0, n_keys, n_events)
     event = FIRST_DAY * _DAY_US + chance.integers(0, N_DAYS * _DAY_US, n_events)
-    is_late = chance.random(n_events) < SHARE_LATE
+    is_late = chance.random(n_events) < share_late
     known = event + np.where(
         is_late, chance.integers(_HOUR_US, 10 * _DAY_US, n_events), chance.integers(0, _HOUR_US, n_events)
     )
