@@ -18,7 +18,7 @@ SEED ?= 1
 SOURCE := $(if $(DATA),--data $(DATA)) $(if $(FEED),--feed $(FEED)) $(if $(ASSUME),--assume $(ASSUME))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dev backtest faults bench poison features-oracle studies doors lock clean
+.PHONY: help setup demo test check dev backtest faults bench poison features-oracle cluster studies doors lock clean
 
 help: ## print this help
 	@echo "replenish: events in, explained replenishment orders out"
@@ -63,6 +63,13 @@ poison: $(READY) ## 100,000 malformed inputs over all doors (about five minutes)
 
 features-oracle: $(READY) ## features against the oracle over HISTORIES=10000 random histories (a few minutes)
 	$(BIN)/python -m tests.oracle.run --histories $(HISTORIES) --processes 2
+
+cluster: $(READY) ## features on Spark against the embedded engine (Java 17, 500 MB of jars, about ten minutes)
+	$(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check pyspark==4.2.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[cluster]'
+	REPLENISH_SPARK_HOME=$$(.venv-spark/bin/python -c 'import pyspark; print(*pyspark.__path__)') \
+	  $(BIN)/python -m pytest -q -s tests/cluster
 
 studies: $(READY) ## the long studies: drift over 40 seeds, quantile coverage (about an hour)
 	$(BIN)/replenish bench drift

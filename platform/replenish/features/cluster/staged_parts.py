@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,6 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from replenish.errors import BrokenPromise
 from replenish.stores.doctor.file_digests import record_commits
-from replenish.stores.failpoints import failpoint
 from replenish.stores.lake import DeltaLake, TableCommit
 from replenish.stores.lake_commit import HOOKS, AppTransaction, CommitRequest, decided, is_inside
 
@@ -51,7 +50,6 @@ def commit_parts(lake: DeltaLake, table: str, write: StageWriter, app: AppTransa
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         write(folder)
-        failpoint("lake.before_write")
         with lake.writing(table) as before:
             if before is not None and is_inside(before, app):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +75,8 @@ def _add(request: CommitRequest, before: DeltaTable | None, folder: Path) -> Non
         raise BrokenPromise("the engine wrote no file, not even one without rows", table=request.table)
     schema = _arrow_schema(files[0])
     actions = [action for path in files if (action := _action(path, request.folder, schema)) is not None]
-    for path in set(folder.iterdir()) - set(files):
+    committed = {request.folder / unquote(action.path) for action in actions}
+    for path in set(folder.iterdir()) - committed:
         path.unlink()
     delta = Schema.from_arrow(schema)
     if before is None:
