@@ -56,6 +56,12 @@ def _asof() -> dict[str, object]:
     return run_asof_bench()
 
 
+def _online() -> dict[str, object]:
+    from replenish.cli.bench_online import run_online_bench
+
+    return run_online_bench()
+
+
 def _rebuild() -> dict[str, object]:
     from replenish.cli.bench_rebuild import run_rebuild_bench
 
@@ -103,6 +109,7 @@ BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "growth": ("CPU per event of state logs and windows, from 1 to 30 million events (100 with --millions)", _growth),
     "leakage": ("forecast errors with features joined by event time, against those known at the time", _leakage),
     "panel": ("twenty features of 30,490 series over 1,941 days, beside mlforecast in the same run", _panel),
+    "online": ("vectors of 100,000 keys and the way of an event to them, while 2,000 events/s come in", _online),
     "rebuild": ("a million events made again from the log, with equal digests, in minutes", _rebuild),
     "drift": ("retraining requests over 20 shifted and 20 unshifted seeds", _drift),
     "coverage": ("coverage of the 0.9 quantile of protection-interval demand on true demand", _coverage),

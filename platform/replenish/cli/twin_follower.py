@@ -62,6 +62,7 @@ class TwinFollower:
         pace: SnapshotPace,
         folder: Path | None = None,
     ) -> None:
+        self.root = deployment.layout.root
         self._clock, self._pace, self._folder = clock, pace, folder or twin_folder(deployment.layout)
         self._reader = JournalReader(deployment.layout.journal)
         self._records = TwinRecords(self._folder / "records.sqlite")
@@ -78,6 +79,8 @@ class TwinFollower:
         self.seq = min([place, *(twin.seq for twin in self.twins.values())])
         """Records up to this place are taken in by every twin."""
         self.n_postings = 0
+        self.n_snapshots = 0
+        """Snapshots that were begun, of all sets together."""
         self.failure: Exception | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -157,6 +160,7 @@ class TwinFollower:
         # Records up to here are on disk before a snapshot says that it needs nothing before.
         self._records.make_durable()
         self._writers = [SnapshotWriter(twin, self._folder / name) for name, twin in self.twins.items()]
+        self.n_snapshots += 1
         self._last_snapshot, self._snapshot_seq, self._n_since_snapshot = time.monotonic(), self.seq, 0
 
     def _step_snapshot(self, keys: int) -> None:

@@ -1,0 +1,195 @@
+"""The online benchmark: vectors from a twin of many keys while another process writes settled events to the log.
+
+All in one run: a history is taken in, then for some seconds a writer appends records of settled events (late, corrected
+and retracted ones among them) while this process follows the log, writes a snapshot, and asks for vectors of random
+keys. An event is visible once a vector is answered at the place of its record or behind it. Its time begins when the
+event comes; the wait for the others that are settled with it is in it, judging them (`settle`) is not.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replenish.cli.bench_online_load import LoadSize, sku_of, write_history, write_load
+from replenish.cli.deployment import now_utc, open_deployment
+from replenish.cli.twin import KEPT_DAYS, KEPT_VERSIONS, SWITCH_SECONDS, collect_seldom
+from replenish.cli.twin_follower import SnapshotPace, TwinFollower
+from replenish.contracts.dataset_reader import read_dataset
+from replenish.contracts.dataset_writer import write_dataset
+from replenish.contracts.reader import PLATFORM_FOLDER
+from replenish.errors import BrokenPromise
+from replenish.features.definitions.model import FeatureSet
+from replenish.features.definitions.reader import read_feature_sets
+from replenish.features.online.feature_twin import FeatureTwin
+from replenish.features.online.twin_plan import KeptHistory
+from replenish.stores.layout import RootLayout
+
+N_FEATURES = 40
+QUESTIONS_PER_SECOND = 500
+_DAYS_OF_HISTORY = 60
+_LAST_SECONDS = 10.0
+"""How long the twin may take to come up with the log once the writer is done."""
+
+
+def run_online_bench(
+    n_keys: int = 100_000, events_per_second: int = 2_000, seconds: float = 60.0, sales_per_key_day: float = 0.5
+) -> dict[str, object]:
+    """Measure answers, visibility and memory under load.
+
+    Returns:
+        Named figures: the load as it was, milliseconds of one vector and from event to visible vector (p50, p99, max),
+        memory, snapshots and their size, and what catching up with the history took.
+
+    Raises:
+        BrokenPromise: An event did not become visible.
+    """
+    size = LoadSize(n_keys, _DAYS_OF_HISTORY, sales_per_key_day)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        layout = RootLayout(root)
+        root.mkdir()
+        dataset = read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml")
+        write_dataset(replace(dataset, zone="UTC"), layout.dataset_file)
+        n_rows = write_history(layout, size, datetime.now(UTC))
+        before = _resident_mb()
+        began, cpu = time.perf_counter(), time.process_time()
+        pace = SnapshotPace(seconds=seconds / 3, records=1_000_000_000)
+        feature_set = forty_features()
+        limits = KeptHistory(KEPT_DAYS, KEPT_VERSIONS)
+        follower = TwinFollower(open_deployment(root), [feature_set], limits, now_utc, pace)
+        follower.take_in()
+        caught_up = {"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
+        collect_seldom()
+        switch, memory = sys.getswitchinterval(), _resident_mb()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        try:
+            measured = _under_load(follower, size, seconds, events_per_second, Path(folder) / "told.jsonl")
+        finally:
+            sys.setswitchinterval(switch)
+            gc.unfreeze()
+            follower.stop()
+        snapshots = sorted((root / "twin" / feature_set.name).glob("*.snapshot"))
+        return {
+            "keys": len(follower.twins[feature_set.name]),
+            "features": len(feature_set.features),
+            "history_rows": n_rows,
+            **{f"history_{name}": value for name, value in caught_up.items()},
+            "states_mb": memory - before,
+            "states_kb_per_key": (memory - before) * 1024 / n_keys,
+            "snapshot_mb": snapshots[-1].stat().st_size / 2**20,
+            "records_mb": (root / "twin" / "records.sqlite").stat().st_size / 2**20,
+            **measured,
+            "resident_mb_at_end": _resident_mb(),
+        }
+
+
+def forty_features() -> FeatureSet:
+    """Forty features of `demand_daily`, of every kind, asked at any instant: a late event is visible at once."""
+    demand = read_feature_sets()["demand_daily"].on_postings()
+    dropped = {f"units_lag_{days}" for days in (*range(15, 29), 35, 42)}
+    dropped |= {f"{name}__{days}" for name in ("revenue_cents_sum", "unit_revenue_cents") for days in (56, 112)}
+    dropped |= {"units_sd__112", "active_days__112", "units_sd__14", "active_days__14"}
+    kept = tuple(f for f in demand.features if f.name not in dropped)
+    while len(kept) > N_FEATURES:
+        last = max(nr for nr, f in enumerate(kept) if f.name.startswith("units_lag_"))
+        kept = kept[:last] + kept[last + 1 :]
+    return replace(demand, name="bench_online", clock="instant", features=kept)
+
+
+def _under_load(
+    follower: TwinFollower, size: LoadSize, seconds: float, events_per_second: int, told: Path
+) -> dict[str, object]:
+    """Ask and watch while the writer writes; figures of the answers and of visibility."""
+    twin = next(iter(follower.twins.values()))
+    began_seq, done = twin.seq, threading.Event()
+    root = str(follower.root)
+    arguments = (root, size, seconds, events_per_second, str(told), 1)
+    writer = multiprocessing.get_context("spawn").Process(target=write_load, args=arguments)
+    follower.start(done.set)
+    cpu = time.process_time()
+    writer.start()
+    answers, seen = _ask(follower, twin, size, writer, done)
+    writer.join()
+    cpu = time.process_time() - cpu
+    if follower.failure is not None:
+        raise BrokenPromise("the twin could not follow the log") from follower.failure
+    records = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()]
+    waits, taken = _waits(records, seen)
+    span = records[-1]["written"] - records[0]["came"][0]
+    return {
+        "seconds": span,
+        "events": len(waits),
+        "events_per_second": len(waits) / span,
+        "records": len(records),
+        "first_seq": began_seq + 1,
+        "snapshots_begun_under_load": follower.n_snapshots,
+        "process_cpu_share": cpu / span,
+        **_spread("vector_ms", answers),
+        "vectors": len(answers),
+        **_spread("event_to_visible_ms", waits),
+        **_spread("record_to_visible_ms", taken),
+    }
+
+
+def _ask(
+    follower: TwinFollower, twin: FeatureTwin, size: LoadSize, writer: Any, done: threading.Event
+) -> tuple[list[float], list[tuple[int, float]]]:
+    """Milliseconds of each answer, and (place, instant) whenever an answer was at a new place of the log."""
+    chooser, answers, seen = np.random.default_rng(2), list[float](), list[tuple[int, float]]()
+    until, last_seq = float("inf"), 0
+    pause = 1 / QUESTIONS_PER_SECOND
+    while time.monotonic() < until and not done.is_set():
+        key = sku_of(int(chooser.integers(size.n_keys)))
+        began = time.perf_counter()
+        answer = twin.answer(key, datetime.now(UTC))
+        answers.append((time.perf_counter() - began) * 1000)
+        # A key may be ahead of the others while a record is taken in.
+        place = min(answer.seq, twin.seq)
+        if place > last_seq:
+            last_seq = place
+            seen.append((place, time.monotonic()))
+        if until == float("inf") and not writer.is_alive():
+            until = time.monotonic() + _LAST_SECONDS
+        if until < float("inf") and twin.seq >= follower.log_seq():
+            break
+        time.sleep(pause)
+    return answers, seen
+
+
+def _waits(records: Sequence[dict[str, Any]], seen: Sequence[tuple[int, float]]) -> tuple[list[float], list[float]]:
+    """Milliseconds from each event, and from each record, to the first answer at its place of the log or behind it."""
+    of_events, of_records, place = [], [], 0
+    for record in records:
+        while place < len(seen) and seen[place][0] < record["seq"]:
+            place += 1
+        if place == len(seen):
+            raise BrokenPromise("an event did not become visible", seq=record["seq"])
+        of_events += [(seen[place][1] - came) * 1000 for came in record["came"]]
+        of_records.append((seen[place][1] - record["written"]) * 1000)
+    return of_events, of_records
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    places = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+    found = {f"{name}_{word}": ordered[int(share * (len(ordered) - 1))] for word, share in places.items()}
+    return found | {f"{name}_max": ordered[-1]}
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,181 @@
+"""The load of the online benchmark: a history in the log, and a process that goes on writing settled events to it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from replenish.contracts.model import Contract
+from replenish.contracts.reader import read_contracts
+from replenish.ingest.accepted_parts import write_part
+from replenish.stores.journal import Journal
+from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED, JournalRecord
+from replenish.stores.layout import RootLayout
+
+N_STORES = 10
+FLUSH_SECONDS = 0.04
+"""Events are settled together that came in so much time; the first of them has waited as long."""
+LATE_SHARE, CORRECTED_SHARE, RETRACTED_SHARE = 0.05, 0.01, 0.01
+_HISTORY_ROWS = 100_000
+_RECENT_SALES = 20_000
+
+
+class LoadSize(NamedTuple):
+    """How much there is of everything."""
+
+    n_keys: int
+    n_days: int
+    """Of history before the run."""
+    sales_per_key_day: float
+
+
+def write_history(layout: RootLayout, size: LoadSize, now: datetime) -> int:
+    """Sales of the last days, two prices and a stock count of every key, as accepted files; the number of rows."""
+    contracts, journal = read_contracts(), Journal(layout.journal)
+    n_rows = 0
+    try:
+        for nr, (stream, frame) in enumerate(_history(size, now)):
+            for start in range(0, frame.height, _HISTORY_ROWS):
+                rows = _bronze(frame[start : start + _HISTORY_ROWS], contracts[stream])
+                _append(journal, layout, contracts[stream], rows, FILE_ACCEPTED, f"history-{nr}-{start}", now)
+                n_rows += rows.height
+    finally:
+        journal.close()
+    return n_rows
+
+
+def write_load(root: str, size: LoadSize, seconds: float, events_per_second: int, told: str, seed: int) -> None:
+    """Write settled events for so long; `told` gets a line a record: place, a key of it, when its events came.
+
+    The clock is the machine's monotonic one, which all processes share.
+    """
+    layout, contracts = RootLayout(Path(root)), read_contracts()
+    chooser, recent = np.random.default_rng(seed), list[dict[str, Any]]()
+    journal, began, n_done = Journal(layout.journal), time.monotonic(), 0
+    with Path(told).open("w", encoding="utf-8") as lines:
+        flush = 0
+        while (now := time.monotonic()) - began < seconds:
+            flush += 1
+            due = int((now - began) * events_per_second)
+            if due > n_done:
+                stream = "stock_counts" if flush % 10 == 0 else "sales"
+                at = datetime.now(UTC)
+                events = [
+                    _event(stream, size, chooser, recent, f"r{seed}-{n_done + nr}", at) for nr in range(due - n_done)
+                ]
+                rows = _bronze(pl.DataFrame(events, infer_schema_length=None), contracts[stream])
+                seq = _append(journal, layout, contracts[stream], rows, EVENTS_SETTLED, f"load-{seed}-{flush}", at)
+                came = [round(began + (n_done + nr + 1) / events_per_second, 6) for nr in range(due - n_done)]
+                key = (events[-1]["sku_id"], events[-1]["location_id"])
+                lines.write(json.dumps({"seq": seq, "key": key, "came": came, "written": time.monotonic()}) + "\n")
+                n_done = due
+            time.sleep(max(0.0, FLUSH_SECONDS - (time.monotonic() - now)))
+    journal.close()
+
+
+def sku_of(number: int) -> tuple[str, str]:
+    """(sku_id, location_id) of a key by number."""
+    return f"sku-{number // N_STORES:06}", f"store-{number % N_STORES:02}"
+
+
+def _history(size: LoadSize, now: datetime) -> Iterator[tuple[str, pl.DataFrame]]:
+    draw, midnight = np.random.default_rng(1), now.replace(hour=0, minute=0, second=0, microsecond=0)
+    n_sales = int(size.n_keys * size.n_days * size.sales_per_key_day)
+    number, day = draw.integers(0, size.n_keys, n_sales), np.sort(draw.integers(1, size.n_days + 1, n_sales))[::-1]
+    at = pl.lit(midnight) + pl.duration(hours=9) - pl.duration(days=pl.col("day"))
+    sales = pl.DataFrame({"number": number, "day": day, "units": draw.integers(1, 9, n_sales)}).select(
+        *_key_columns(),
+        sold_at=at,
+        sale_id=pl.format("h{}", pl.int_range(pl.len())),
+        units="units",
+        revenue_cents=pl.col("units") * 990,
+        known=at + pl.duration(hours=1),
+    )
+    yield "sales", sales
+    every = pl.DataFrame({"number": np.arange(size.n_keys)})
+    for back in (20, 5):
+        when = pl.lit(midnight - timedelta(days=back))
+        yield (
+            "prices",
+            every.select(
+                *_key_columns(), valid_from=when, unit_price_cents=990 + back, is_promotion=back == 5, known=when
+            ),
+        )
+    when = pl.lit(midnight - timedelta(hours=30))
+    yield (
+        "stock_counts",
+        every.select(*_key_columns(), counted_at=when, on_hand_units=pl.col("number") % 50, known=when),
+    )
+
+
+def _key_columns() -> list[pl.Expr]:
+    number = pl.col("number")
+    sku, store = (number // N_STORES).cast(pl.String).str.zfill(6), (number % N_STORES).cast(pl.String).str.zfill(2)
+    return [(pl.lit("sku-") + sku).alias("sku_id"), (pl.lit("store-") + store).alias("location_id")]
+
+
+def _event(
+    stream: str, size: LoadSize, chooser: np.random.Generator, recent: list[dict[str, Any]], name: str, at: datetime
+) -> dict[str, Any]:
+    """One event: a stock count, a sale of yesterday, a late one, a correction or a retraction."""
+    sku_id, location_id = sku_of(int(chooser.integers(size.n_keys)))
+    key = {"sku_id": sku_id, "location_id": location_id, "known": at}
+    if stream == "stock_counts":
+        return key | {
+            "counted_at": at - timedelta(milliseconds=int(chooser.integers(1000))),
+            "on_hand_units": int(chooser.integers(60)),
+        }
+    kind = chooser.random()
+    if recent and kind < CORRECTED_SHARE + RETRACTED_SHARE:
+        # Each is changed once: a second change within a moment would be a conflict.
+        old = recent.pop(int(chooser.integers(len(recent)))) | {"known": at}
+        if kind < CORRECTED_SHARE:
+            return old | {"units": old["units"] + 1, "is_correction": True}
+        return old | {"units": None, "revenue_cents": None, "is_retraction": True}
+    late = int(chooser.integers(2, 20)) if kind > 1 - LATE_SHARE else 1
+    sale = key | {"sold_at": at - timedelta(days=late), "sale_id": name, "units": 1, "revenue_cents": 990}
+    if len(recent) < _RECENT_SALES:
+        recent.append(sale)
+    return sale | {"is_correction": False}
+
+
+def _bronze(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Rows with `known` as bronze rows of the stream; dates are those of UTC."""
+    event, known = pl.col(contract.event_time).cast(pl.Datetime("us", "UTC")), pl.col("known")
+    rows = rows.with_columns(
+        event_time=event,
+        event_date=event.dt.date(),
+        knowledge_time=known.cast(pl.Datetime("us", "UTC")),
+        knowledge_date=known.dt.date(),
+        row_nr=pl.int_range(pl.len(), dtype=pl.Int64),
+    )
+    for flag in ("is_retraction", "is_cancellation", "is_correction"):
+        said = pl.col(flag) if flag in rows.columns else pl.lit(False)
+        rows = rows.with_columns(said.fill_null(False).alias(flag))
+    absent = [pl.lit(None).alias(name) for name in contract.bronze_schema if name not in rows.columns]
+    return rows.with_columns(absent).select(pl.col(n).cast(t) for n, t in contract.bronze_schema.items())
+
+
+def _append(
+    journal: Journal,
+    layout: RootLayout,
+    contract: Contract,
+    rows: pl.DataFrame,
+    type_name: str,
+    name: str,
+    at: datetime,
+) -> int:
+    """Write a part and the record that lists it, as a door does once its rows are judged."""
+    part = write_part(rows, contract, "2026", name, layout.accepted)
+    data: dict[str, object] = {"feed": contract.stream, "parts": [part.as_json()], "accepted": rows.height}
+    if type_name == EVENTS_SETTLED:
+        data |= {"from_seq": 0, "to_seq": 0, "through_seq": 0}
+    record = JournalRecord("bench", name, type_name, "bench", at, f"{contract.stream}@{contract.version}", data)
+    return journal.append(record)
