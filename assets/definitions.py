@@ -18,6 +18,7 @@ from assets.log_keeping import build_log_keeping, build_sealing_job, build_seali
 from assets.maintenance import build_maintenance
 from assets.outcomes import outcome_assets
 from assets.published import published_assets
+from assets.reconciliation import reconciliation_assets
 from assets.schedules import build_jobs, build_schedules
 from assets.sensors import build_sensors
 from assets.storage import build_storage_alarms, build_storage_job, build_storage_schedule
@@ -41,6 +42,7 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
         *drift_assets(),
         *decide_assets(),
         *late_data_assets(),
+        *reconciliation_assets(),
         *outcome_assets(),
         *published_assets(),
         build_maintenance(),

@@ -27,7 +27,8 @@ def build_published(asset: str, parent: str, table: str, grain: Sequence[str]) -
 
     @dg.asset(
         name=asset,
-        deps=[parent],
+        # Nothing leaves while what was served cannot be explained.
+        deps=[parent, "served_reconciliation"],
         description=f"Iceberg copy of `{table}`, one row per {', '.join(grain)}; digest equal to the Delta table's.",
         check_specs=[
             dg.AssetCheckSpec(

@@ -111,6 +111,17 @@ def late_effects_schema() -> Any:
     )
 
 
+def reconciliation_schema() -> Any:
+    """`monitoring/reconciliation`: counts of values by origin, set, feature, outcome and cause."""
+    columns = {**ORIGIN, "feature_set": pl.String(), "outcome": pl.String(), "cause": pl.String(), "n_values": None}
+    return _schema(
+        "monitoring/reconciliation",
+        columns,
+        at_least={"n_values": 0},
+        allowed={"outcome": ("match", "missing", "extra", "difference")},
+    )
+
+
 def quantiles_rise(frame: pl.DataFrame) -> bool:
     """Whether in every row the `q*_milli` columns rise with their level."""
     names = sorted((c for c in frame.columns if c.startswith("q") and c.endswith("_milli")), key=_level_of)

@@ -21,7 +21,7 @@ from replenish.errors import ContractError
 from replenish.stores.journal_entry import PART_BEARING
 from replenish.stores.layout import RootLayout
 
-STEPS_OF_THE_GRAPH = 39
+STEPS_OF_THE_GRAPH = 40
 """For the progress bar only: steps of `--select '*'`; a wrong figure shows a wrong bar and nothing else."""
 
 
