@@ -67,9 +67,7 @@ def test_spark_writes_what_the_embedded_engine_writes(spark_address: str, gold: 
     found, expected = gold.read("features/cluster"), gold.read("features/embedded")
     n_values, n_wrong, n_other_bits = differences(found, expected, job.feature_set)
     print(f"\n{job.feature_set.name}: {expected.height} rows, {n_values} values, {n_wrong} differences;")
-    print(
-        f"{n_other_bits} floats differ in their last bits; embedded {embedded:.1f} cpu s, cluster {wall:.1f} s of wall time"
-    )
+    print(f"{n_other_bits} floats differ in their last bits; embedded {embedded:.1f} s of CPU, cluster {wall:.1f} s")
     assert n_wrong == 0
     assert n_values > 1_000_000
     # A repeat is a look at the log.
