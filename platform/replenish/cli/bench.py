@@ -74,6 +74,12 @@ def _panel(n_series: int | None = None) -> dict[str, object]:
     return run_panel_bench(n_series or M5_SERIES)
 
 
+def _feast() -> dict[str, object]:
+    from replenish.cli.bench_feast import run_feast_bench
+
+    return run_feast_bench()
+
+
 def _leakage(data: Path | None = None) -> dict[str, object]:
     from replenish.cli.bench_leakage import run_leakage_bench
 
@@ -107,6 +113,7 @@ BENCHES: dict[str, tuple[str, Callable[[], dict[str, object]]]] = {
     "asof": ("latest values and window sums as known at a million instants, beside DuckDB's joins", _asof),
     "incremental": ("one day of news on ten million events of history, against a build from nothing", _incremental),
     "growth": ("CPU per event of state logs and windows, from 1 to 30 million events (100 with --millions)", _growth),
+    "feast": ("latest values from the stored log, beside Feast's point-in-time join on DuckDB", _feast),
     "leakage": ("forecast errors with features joined by event time, against those known at the time", _leakage),
     "panel": ("twenty features of 30,490 series over 1,941 days, beside mlforecast in the same run", _panel),
     "online": ("vectors of 100,000 keys and the way of an event to them, while 2,000 events/s come in", _online),
