@@ -12,6 +12,7 @@ from replenish.features.cluster.calendar_tables import CUTOFF_DAYS, ORIGIN_SPANS
 from replenish.features.cluster.feature_query import feature_query
 from replenish.features.cluster.query_base import AS_OF, SPINE_VIEW, source_view
 from replenish.features.definitions.model import FeatureSet
+from replenish.features.offline.measures import ledger_columns
 
 _PLACE = "spine_place"
 
@@ -35,7 +36,10 @@ def evaluate_in_duckdb(
         SPINE_VIEW: spine.with_row_index(_PLACE),
         ORIGIN_SPANS: calendar.spans,
         CUTOFF_DAYS: calendar.days,
-        **{source_view(name): ledger for name, ledger in ledgers.items()},
+        **{
+            source_view(name): ledger.select(ledger_columns(feature_set, feature_set.source(name)))
+            for name, ledger in ledgers.items()
+        },
     }
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")

@@ -24,6 +24,7 @@ from replenish.features.cluster.sql_terms import (
     when,
 )
 from replenish.features.definitions.model import FeatureSet, FeatureSource, RowFilter
+from replenish.features.offline.measures import ledger_columns
 
 SPINE_VIEW = "spine"
 """Table of the query: entity columns and `as_of`."""
@@ -87,23 +88,22 @@ def add_known_rows(base: QueryBase, source: FeatureSource) -> str:
 
     Rows of a date that is known before the calendar begins are known when it begins: no query tells them apart.
     """
-    view = sql_table(source_view(source.name))
+    view, columns = sql_table(source_view(source.name)), ledger_columns(base.feature_set, source)
     newest = sql_literal(base.calendar.newest)
+    event_day = named(day_number(sql_column("event_date")), EVENT_DAY)
+    # A source of latest values alone need not know dates.
+    days = [event_day] if "event_date" in columns else []
     if source.is_increments:
         day, begins = day_number(sql_column("knowledge_date")), base.calendar.first_day
         first = when(exp.LT(this=day, expression=sql_literal(begins)), sql_literal(begins), day.copy())
-        dated = exp.select("*", named(first, ORIGIN)).from_(view)
+        dated = exp.select(*sql_columns(columns), *days, named(first, ORIGIN)).from_(view)
         step = base.steps.add("".join(("dated_", source.name)), dated)
+        known = as_integer(sql_column("starts_us", CUTOFF_DAYS))
+        rows = exp.select(*sql_columns((*columns, EVENT_DAY), step), named(known, KNOWN)).from_(sql_table(step))
         same_day = is_same(sql_column(ORIGIN, step), sql_column(ORIGIN, CUTOFF_DAYS))
-        rows = exp.select(
-            exp.Column(this=exp.Star(), table=exp.to_identifier(step, quoted=True)),
-            named(day_number(sql_column("event_date", step)), EVENT_DAY),
-            named(as_integer(sql_column("starts_us", CUTOFF_DAYS)), KNOWN),
-        )
-        rows = rows.from_(sql_table(step)).join(sql_table(CUTOFF_DAYS), on=same_day)
-        rows = rows.where(exp.LTE(this=sql_column("starts_us", CUTOFF_DAYS), expression=newest))
+        rows = rows.join(sql_table(CUTOFF_DAYS), on=same_day)
     else:
         known = microseconds(sql_column("knowledge_time"))
-        rows = exp.select("*", named(day_number(sql_column("event_date")), EVENT_DAY), named(known, KNOWN)).from_(view)
-        rows = rows.where(exp.LTE(this=known.copy(), expression=newest))
+        rows = exp.select(*sql_columns(columns), *days, named(known, KNOWN)).from_(view)
+    rows = rows.where(exp.LTE(this=known.copy(), expression=newest))
     return base.steps.add("".join(("known_", source.name)), rows)
