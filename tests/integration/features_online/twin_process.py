@@ -12,18 +12,28 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-PROGRAM = "from replenish.cli.main import main; main()"
+PROGRAM = """
+import sys
+from datetime import datetime
+from replenish.cli import twin
+from replenish.cli.main import main
+now = datetime.fromisoformat(sys.argv.pop(1))
+twin.now_utc = lambda: now
+main()
+"""
+"""The command with a clock that stands, so that the world of the test is of the day."""
 
 
 class TwinProcess:
     """One running twin; `told` is what it said before it listened."""
 
-    def __init__(self, root: Path, *options: str) -> None:
+    def __init__(self, root: Path, now: datetime, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "twin", "serve", "--port", "0", *options],
+            [sys.executable, "-c", PROGRAM, now.isoformat(), "twin", "serve", "--port", "0", *options],
             env={**os.environ, "REPLENISH_ROOT": str(root)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -67,9 +77,9 @@ class TwinProcess:
 
 
 @contextmanager
-def twin_serving(root: Path, *options: str) -> Iterator[TwinProcess]:
+def twin_serving(root: Path, now: datetime, *options: str) -> Iterator[TwinProcess]:
     """A twin that is gone behind the block, however the block ends."""
-    twin = TwinProcess(root, *options)
+    twin = TwinProcess(root, now, *options)
     try:
         assert twin.url, twin.process.stderr.read() if twin.process.stderr else ""
         yield twin
