@@ -9,6 +9,7 @@ import polars as pl
 
 from replenish.contracts.model import LogicalType
 from replenish.features.definitions.model import (
+    INTEGER_VALUED,
     WINDOWED,
     Aggregation,
     Denominator,
@@ -20,10 +21,14 @@ from replenish.features.definitions.model import (
     SourceColumn,
 )
 from replenish.features.offline.evaluator import evaluate
+from replenish.features.online.feature_twin import FeatureTwin
+from replenish.features.online.postings import PostingBatch, postings_of
 from tests.oracle.known_at import Feature
 from tests.oracle.range_join import Evaluator, Question, RangeJoin
 
 SOURCE = "ledger"
+N_BATCHES = 3
+"""Of a ledger as the twin gets it."""
 ROWS_AT_ONCE = 300
 """Makes many partitions of a batch."""
 _TYPES: dict[str, LogicalType] = {"channel": "string", "is_promotion": "boolean"}
@@ -85,6 +90,30 @@ def offline_of_two_sources(question: Question) -> pl.DataFrame:
     return evaluate(both, question.spine, ledgers, question.zone, question.cutoff)
 
 
+def online(question: Question) -> pl.DataFrame:
+    """The resident twin: postings in an order of their own, in some batches; each key is asked in order of time."""
+    feature_set, spine = feature_set_of(question), question.spine.with_row_index("_row").sort("as_of")
+    names = list(feature_set.feature_names)
+    values = {name: _dtype(feature_set, name, question) for name in names}
+    if spine.is_empty():
+        return pl.concat([question.spine, pl.DataFrame(schema=values)], how="horizontal")
+    twin = FeatureTwin(feature_set, question.zone, question.cutoff, spine["as_of"][0])
+    source = feature_set.source(SOURCE)
+    for seq in range(N_BATCHES):
+        some = question.ledger.gather_every(N_BATCHES, seq).sort(question.entity, maintain_order=True)
+        twin.apply(PostingBatch(seq + 1, postings_of(feature_set, source, some)))
+    vectors = [twin.vector(row[1:-1], row[-1]) for row in spine.iter_rows()]
+    answer = pl.DataFrame(vectors, schema=values, orient="row").with_columns(spine["_row"]).sort("_row")
+    return pl.concat([question.spine, answer.select(names)], how="horizontal")
+
+
+def _dtype(feature_set: FeatureSet, name: str, question: Question) -> pl.DataType:
+    feature = feature_set.feature(name)
+    if feature.aggregation == "last":
+        return question.ledger.schema[str(feature.value)]
+    return pl.Int64() if feature.aggregation in INTEGER_VALUED else pl.Float64()
+
+
 PLATFORM = ("offline", "offline_in_parts", "offline_of_two_sources")
 """Names of the platform's evaluators, which refuse what cannot be answered."""
 EVALUATORS: dict[str, Evaluator] = {
@@ -92,4 +121,5 @@ EVALUATORS: dict[str, Evaluator] = {
     "offline": offline,
     "offline_in_parts": offline_in_parts,
     "offline_of_two_sources": offline_of_two_sources,
+    "online": online,
 }
