@@ -18,9 +18,9 @@ from replenish.features.cluster.sql_terms import (
     as_integer,
     earlier_of,
     is_null,
-    is_same,
     later_of,
     named,
+    null_safe_equal,
     plus,
     same_columns,
     sql_column,
@@ -76,7 +76,7 @@ def _lives(base: QueryBase, turns: str) -> exp.Query:
         named(when(is_early, sql_column(KNOWN, turns), passed), LIFE_START),
         named(sql_column(UNTIL, turns), LIFE_END),
     ).from_(sql_table(turns))
-    same_day = is_same(sql_column("origin_day", CUTOFF_DAYS), next_day.copy())
+    same_day = null_safe_equal(sql_column("origin_day", CUTOFF_DAYS), next_day.copy())
     lives = lives.join(sql_table(CUTOFF_DAYS), on=same_day, join_type="left")
     may_pass = exp.LTE(this=next_day.copy(), expression=sql_literal(base.calendar.last_day))
     is_on = exp.EQ(this=sql_column("active", turns), expression=sql_literal(1))
@@ -118,7 +118,7 @@ def add_extremes(base: QueryBase, lives: str, prefix: str, names: tuple[str, str
     passing = base.steps.add("".join((prefix, "_passing")), _passing(base, lives, names))
     on = [
         *same_columns(base.entity, so_far, passing),
-        is_same(sql_column(_INSTANT, so_far), sql_column(QUERY_INSTANT, passing)),
+        null_safe_equal(sql_column(_INSTANT, so_far), sql_column(QUERY_INSTANT, passing)),
     ]
     found = exp.select(
         *sql_columns(base.entity, so_far),

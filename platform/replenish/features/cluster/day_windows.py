@@ -25,9 +25,9 @@ from replenish.features.cluster.sql_terms import (
     block_of_day,
     is_between,
     is_null,
-    is_same,
     minus,
     named,
+    null_safe_equal,
     or_zero,
     over,
     plus,
@@ -102,7 +102,7 @@ def add_windows(base: QueryBase, days: str, statistics: Sequence[WindowStatistic
     )
     on: list[SqlTerm] = [
         *same_columns(base.entity, blocks, days),
-        is_same(sql_column(_BLOCK, blocks), block_of_day(sql_column(EVENT_DAY, days), far - near + 1)),
+        null_safe_equal(sql_column(_BLOCK, blocks), block_of_day(sql_column(EVENT_DAY, days), far - near + 1)),
         exp.LTE(this=sql_column(KNOWN, days), expression=at.copy()),
         exp.paren(still),
         is_between(age, sql_literal(near), sql_literal(far)),

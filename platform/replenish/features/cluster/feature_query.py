@@ -26,9 +26,9 @@ from replenish.features.cluster.sql_terms import (
     QuerySteps,
     SqlTerm,
     all_of,
-    is_same,
     microseconds,
     named,
+    null_safe_equal,
     over,
     same_columns,
     sql_column,
@@ -101,7 +101,7 @@ def _beside_spine(base: QueryBase) -> exp.Select:
     of_row = microseconds(sql_column(AS_OF, SPINE_VIEW))
     on = [
         *same_columns(base.entity, SPINE_VIEW, _VALUES),
-        is_same(of_row, sql_column(QUERY_INSTANT, _VALUES)),
+        null_safe_equal(of_row, sql_column(QUERY_INSTANT, _VALUES)),
     ]
     columns = [exp.Column(this=exp.Star(), table=exp.to_identifier(SPINE_VIEW, quoted=True))]
     query = exp.select(*columns, *sql_columns(base.feature_set.feature_names, _VALUES))

@@ -19,11 +19,11 @@ from replenish.features.cluster.sql_terms import (
     all_of,
     as_integer,
     is_null,
-    is_same,
     later_of,
     microseconds,
     minus,
     named,
+    null_safe_equal,
     same_columns,
     sql_column,
     sql_columns,
@@ -69,7 +69,7 @@ def add_latest(
     ranks = add_extremes(base, lives, prefix, _RANKS)
     on = [
         *same_columns(base.entity, ranks, lives),
-        is_same(sql_column(_RANKS[0], ranks), sql_column(LIFE_RANK, lives)),
+        null_safe_equal(sql_column(_RANKS[0], ranks), sql_column(LIFE_RANK, lives)),
     ]
     place = {value: column for column, value in carried.items()}
     found = exp.select(

@@ -14,9 +14,9 @@ from replenish.features.cluster.sql_terms import (
     as_integer,
     day_number,
     day_of_instant,
-    is_same,
     microseconds,
     named,
+    null_safe_equal,
     sql_column,
     sql_columns,
     sql_literal,
@@ -67,7 +67,7 @@ def add_queries(base: QueryBase) -> None:
     base.steps.add(ASKED, asked)
     at = sql_column(QUERY_INSTANT, ASKED)
     spans = (
-        is_same(sql_column("utc_day", ORIGIN_SPANS), day_of_instant(at)),
+        null_safe_equal(sql_column("utc_day", ORIGIN_SPANS), day_of_instant(at)),
         exp.GTE(this=at.copy(), expression=sql_column("starts_us", ORIGIN_SPANS)),
         exp.LT(this=at.copy(), expression=sql_column("ends_us", ORIGIN_SPANS)),
     )
@@ -100,7 +100,7 @@ def add_known_rows(base: QueryBase, source: FeatureSource) -> str:
         step = base.steps.add("".join(("dated_", source.name)), dated)
         known = as_integer(sql_column("starts_us", CUTOFF_DAYS))
         rows = exp.select(*sql_columns((*columns, EVENT_DAY), step), named(known, KNOWN)).from_(sql_table(step))
-        same_day = is_same(sql_column(ORIGIN, step), sql_column(ORIGIN, CUTOFF_DAYS))
+        same_day = null_safe_equal(sql_column(ORIGIN, step), sql_column(ORIGIN, CUTOFF_DAYS))
         rows = rows.join(sql_table(CUTOFF_DAYS), on=same_day)
     else:
         known = microseconds(sql_column("knowledge_time"))

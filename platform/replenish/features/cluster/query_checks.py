@@ -8,9 +8,9 @@ from replenish.features.cluster.calendar_tables import CUTOFF_DAYS
 from replenish.features.cluster.query_base import AS_OF, SPINE_VIEW, source_view
 from replenish.features.cluster.sql_terms import (
     is_null,
-    is_same,
     microseconds,
     named,
+    null_safe_equal,
     sql_column,
     sql_table,
 )
@@ -33,7 +33,7 @@ def spine_query() -> exp.Select:
 def off_cutoff_query() -> exp.Select:
     """One row: `n_rows` of the spine that lie at no cut-off."""
     at = microseconds(sql_column(AS_OF, SPINE_VIEW))
-    on = is_same(at, sql_column("starts_us", CUTOFF_DAYS))
+    on = null_safe_equal(at, sql_column("starts_us", CUTOFF_DAYS))
     joined = exp.select(named(exp.Count(this=exp.Star()), N_ROWS)).from_(sql_table(SPINE_VIEW))
     return joined.join(sql_table(CUTOFF_DAYS), on=on, join_type="anti")
 

@@ -116,14 +116,14 @@ def over(numerator: SqlTerm, denominator: SqlTerm) -> SqlTerm:
     return exp.Div(this=as_number(numerator), expression=below)
 
 
-def is_same(left: SqlTerm, right: SqlTerm) -> SqlTerm:
+def null_safe_equal(left: SqlTerm, right: SqlTerm) -> SqlTerm:
     """Equality in which two nulls are equal; engines hash it like a plain one."""
     return exp.NullSafeEQ(this=left, expression=right)
 
 
 def same_columns(names: Iterable[str], left: str, right: str) -> list[SqlTerm]:
     """Conditions that two tables agree in some columns."""
-    return [is_same(sql_column(name, left), sql_column(name, right)) for name in names]
+    return [null_safe_equal(sql_column(name, left), sql_column(name, right)) for name in names]
 
 
 def is_null(term: SqlTerm) -> SqlTerm:
