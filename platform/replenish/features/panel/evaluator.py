@@ -19,7 +19,7 @@ from replenish.errors import OutOfRange
 from replenish.features.definitions.model import FeatureDefinition, FeatureSet
 from replenish.features.offline.evaluator import evaluate
 from replenish.features.offline.ledger_checks import check_bounds, check_clocks, check_ledgers
-from replenish.features.offline.ledger_parts import LedgerFrame
+from replenish.features.offline.ledger_parts import LedgerFrame, declared_ledger
 from replenish.features.offline.measure_features import posted_statistics
 from replenish.features.offline.measures import ledger_columns, measure_rows, measures_of
 from replenish.features.panel.block_ledgers import BlockLedgers
@@ -104,12 +104,11 @@ class _Panel:
         if series.is_duplicated().any():
             raise OutOfRange("a panel names a series twice", series=series.filter(series.is_duplicated()).row(0))
         check_ledgers(feature_set, ledgers, series)
-        parts = {
-            name: BlockLedgers(
-                ledgers[name], ledger_columns(feature_set, feature_set.source(name)), entity, series, size
-            )
-            for name in dict.fromkeys(f.source for f in feature_set.features if f.source is not None)
-        }
+        parts: dict[str, BlockLedgers] = {}
+        for name in dict.fromkeys(f.source for f in feature_set.features if f.source is not None):
+            source = feature_set.source(name)
+            ledger, columns = declared_ledger(ledgers[name], source), ledger_columns(feature_set, source)
+            parts[name] = BlockLedgers(ledger, columns, entity, series, size)
         return cls(feature_set, series, axis, clocks, parts, size)
 
     @property

@@ -161,6 +161,23 @@ def test_increments_give_what_their_postings_give() -> None:
     assert from_sums.equals(from_postings)
 
 
+def test_values_have_the_types_that_their_source_declares() -> None:
+    ledger, grid = drawn_ledger(6, 300, 2, 5), grid_from(FIRST, 9, 2)
+    ledger = ledger.with_columns(is_odd=pl.col("units") % 2 == 1)
+    features = daily_set()
+    columns = (SourceColumn("units", "units", "units", "number"), SourceColumn("is_odd", "is_odd", "flag", "integer"))
+    newest = tuple(
+        replace(features.feature("newest"), name=f"newest_{name}", value=name) for name in ("units", "is_odd")
+    )
+    odd = replace(features.feature("sum_7_0"), value="is_odd")
+    asked = replace(features, sources=(replace(features.sources[0], columns=columns),), features=(*newest, odd))
+    found = whole(list(evaluate_panel(asked, grid, {"sales": ledger}, BERLIN, SIX)))
+    assert list(found.schema.values())[3:] == [pl.Float64, pl.Int64, pl.Int64]
+    spine = found.select("sku_id", "location_id", "as_of")
+    assert found.equals(evaluate(asked, spine, {"sales": ledger}, BERLIN, SIX))
+    assert found["sum_7_0"].sum() > 0
+
+
 def test_integers_are_as_narrow_as_they_may_be_and_frames_have_them_wide() -> None:
     for greatest, dtype in ((9, np.int16), (2_000_000, np.int32), (2**40, np.int64)):
         ledger = drawn_ledger(3, 200, 2, greatest)
