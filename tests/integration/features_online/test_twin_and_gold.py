@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from replenish.cli.stages import build_gold_tables
 from replenish.cli.twin_feed import LedgerFeed, source_ledger
 from replenish.cli.twin_follower import SnapshotPace, TwinFollower
 from replenish.cli.twin_records import TwinRecords
@@ -22,9 +21,7 @@ from replenish.features.definitions.model import FeatureSet
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.offline.evaluator import evaluate
 from replenish.features.online.twin_plan import KEEP_ALL
-from replenish.history.bronze import append_bronze
 from replenish.history.reposting import Change
-from replenish.history.silver import update_silver
 from replenish.stores.journal_reader import JournalReader
 from tests.integration.features_online.online_world import OnlineWorld, online_world, spine_of
 
@@ -40,11 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnlineWorld]:
         for nr, at in enumerate(world.cutoffs(N_CUTOFFS)[2:11:4]):
             world.change_some_sales(nr, 40, at + timedelta(hours=3))
             world.settle(at + timedelta(hours=4))
-        deployment = world.deployment
-        for stream, contract in deployment.contracts.items():
-            append_bronze(stream, contract, deployment.journal, deployment.layout, deployment.lake)
-            update_silver(contract, deployment.dataset, deployment.lake)
-        build_gold_tables(deployment.lake, deployment.layout.root / "dbt")
+        world.build_lake()
         yield world
 
 
@@ -90,16 +83,6 @@ def _increments(sales: pl.DataFrame) -> pl.DataFrame:
     return summed.filter(pl.any_horizontal(pl.col("units", "revenue_cents", "lines") != 0))
 
 
-def _gold_ledgers(world: OnlineWorld, feature_set: FeatureSet) -> dict[str, pl.DataFrame]:
-    """Gold's facts with the casts that the set's sources declare."""
-    found = {}
-    for source in feature_set.sources:
-        gold = world.deployment.lake.read(source.table)
-        flags = [c.name for c in source.columns if c.logical_type == "integer" and gold.schema[c.name] == pl.Boolean]
-        found[source.name] = gold.with_columns(pl.col(name).cast(pl.Int64) for name in flags)
-    return found
-
-
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_every_vector_is_the_offline_evaluators_on_gold(world: OnlineWorld, name: str, tmp_path: Path) -> None:
     feature_set, dataset = SETS[name], world.deployment.dataset
@@ -109,7 +92,7 @@ def test_every_vector_is_the_offline_evaluators_on_gold(world: OnlineWorld, name
     follower = TwinFollower(world.deployment, [feature_set], KEEP_ALL, lambda: instants[0], SnapshotPace())
     follower.take_in()
     twin, spine = follower.twins[name], spine_of(world.keys(), instants)
-    expected = evaluate(feature_set, spine, _gold_ledgers(world, feature_set), dataset.zone, dataset.cutoff)
+    expected = evaluate(feature_set, spine, world.gold_ledgers(feature_set), dataset.zone, dataset.cutoff)
     n_values = 0
     for row in expected.rows():
         *key, as_of = row[:3]
