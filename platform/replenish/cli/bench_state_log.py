@@ -146,8 +146,7 @@ def _update(folder: Path, n_keys: int, through: date) -> dict[str, float]:
     log, source = grid.logs()["sales"][0]
     done, of_log = _timed(lambda: update_state_log(lake, log, source))
     keys = pl.DataFrame({"entity": range(n_keys)}, schema={"entity": pl.Int64()})
-    # One block: in several, each would read the days before it again.
-    rows, of_grid = _timed(lambda: update_feature_grid(lake, grid, keys, through, rows_at_once=12_000_000))
+    rows, of_grid = _timed(lambda: update_feature_grid(lake, grid, keys, through))
     return {**_log_figures(done, of_log), "grid_cpu_s": of_grid.cpu_seconds, "grid_peak_mb": of_grid.peak_mb} | {
         "grid_new_rows": float(rows.n_new_rows),
         "grid_rows_taken_again": float(rows.n_taken_again),

@@ -2,8 +2,9 @@
 
 A window of bounded width reads the event days that it covers. Two kinds of features look back without bound: the
 newest active day, and divisors that count from the first one. Recent days settle them nearly always: an active day
-among them is the newest there is, and one before the window makes its divisor the full width. Where they do not, the
-whole ledger of these keys is read. Latest values come from the stored state logs.
+among them is the newest there is, and one before the window makes its divisor the full width. Where they do not, more
+of the ledger of these keys is read, in the end all of it; the age of a series always needs all. Latest values come from
+the stored state logs.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from replenish.features.state_logs.grid_definition import AS_OF, ORIGIN_DATE, Fe
 from replenish.features.state_logs.look_up import stored_as_of_join
 from replenish.stores.lake import DeltaLake
 
-LOOK_BACK_DAYS = 45
-"""Days before the windows that are read first for features without bound."""
+LOOK_BACKS_DAYS = (14, 75, None)
+"""Days before the windows that are read for features without bound, one after the other until they settle them."""
 
 _ROW = "_grid_row"
 _UNBOUNDED = ("days_since", "days_since_first")
@@ -63,25 +64,42 @@ def _windowed(lake: DeltaLake, grid: FeatureGrid, spine: pl.DataFrame, versions:
     if not wanted or spine.is_empty():
         return spine.with_columns(pl.lit(None, dtype=pl.Int64).alias(f.name) for f in wanted)
     helpers = {f.name: _age_of(f) for f in wanted if f.denominator == "since_first"}
-    of_set = replace(grid.feature_set, features=(*wanted, *helpers.values()))
     open_ones = [f for f in wanted if f.aggregation in _UNBOUNDED or f.name in helpers]
+    rows = _evaluated(lake, grid, spine, versions, (*wanted, *helpers.values()), LOOK_BACKS_DAYS[0], None)
+    rows = rows.with_row_index(_ROW)
+    key = list(grid.feature_set.entity)
+    is_settled = pl.all_horizontal(pl.lit(True), *(_is_settled(f, helpers.get(f.name)) for f in open_ones))
+    # Nothing but the whole ledger tells the age of a series.
+    is_aged = any(feature.aggregation == "days_since_first" for feature in open_ones)
+    for look_back in LOOK_BACKS_DAYS[-1 if is_aged else 1 :]:
+        keys = rows.filter(~is_settled).select(key).unique()
+        if keys.is_empty():
+            break
+        again = rows.join(keys, on=key, how="semi", nulls_equal=True).select(_ROW, *spine.columns)
+        found = _evaluated(lake, grid, again, versions, (*open_ones, *helpers.values()), look_back, keys)
+        rows = _replaced(rows, found.drop(spine.columns))
+    return rows.drop(_ROW, *(helper.name for helper in helpers.values()))
+
+
+def _evaluated(
+    lake: DeltaLake,
+    grid: FeatureGrid,
+    spine: pl.DataFrame,
+    versions: Mapping[str, int],
+    features: tuple[FeatureDefinition, ...],
+    look_back: int | None,
+    keys: pl.DataFrame | None,
+) -> pl.DataFrame:
+    """The spine with some features, from event days up to `look_back` days before what they need; None = from all."""
     first, last = spine[ORIGIN_DATE].min(), spine[ORIGIN_DATE].max()
     if not isinstance(first, date) or not isinstance(last, date):
         raise OutOfRange("a grid without origins")
-    days = {name: (first - timedelta(days=reach), last) for name, reach in _reaches(of_set).items()}
-    rows = evaluate(of_set, spine, _ledgers(lake, grid, versions, days, None), grid.zone, grid.cutoff)
-    rows = rows.with_row_index(_ROW)
-    is_settled = pl.all_horizontal(pl.lit(True), *(_is_settled(f, helpers.get(f.name)) for f in open_ones))
-    key = list(grid.feature_set.entity)
-    unsettled = rows.filter(~is_settled).select(key).unique()
-    rows = rows.drop(helper.name for helper in helpers.values())
-    if unsettled.is_empty():
-        return rows.drop(_ROW)
-    again = rows.join(unsettled, on=key, how="semi", nulls_equal=True).select(_ROW, *spine.columns)
-    of_open = replace(grid.feature_set, features=tuple(open_ones))
-    ledgers = _ledgers(lake, grid, versions, dict.fromkeys(_reaches(of_open), (None, last)), unsettled)
-    found = evaluate(of_open, again, ledgers, grid.zone, grid.cutoff).drop(spine.columns)
-    return _replaced(rows, found).drop(_ROW)
+    of_set = replace(grid.feature_set, features=features)
+    days = {
+        name: (None if look_back is None else first - timedelta(days=reach), last)
+        for name, reach in _reaches(of_set, look_back or 0).items()
+    }
+    return evaluate(of_set, spine, _ledgers(lake, grid, versions, days, keys), grid.zone, grid.cutoff)
 
 
 def _age_of(feature: FeatureDefinition) -> FeatureDefinition:
@@ -97,13 +115,12 @@ def _is_settled(feature: FeatureDefinition, helper: FeatureDefinition | None) ->
     return pl.col(feature.name).is_not_null() if feature.aggregation == "days_since" else pl.lit(False)
 
 
-def _reaches(feature_set: FeatureSet) -> dict[str, int]:
-    """By source, how many days before an origin are read first."""
+def _reaches(feature_set: FeatureSet, look_back: int) -> dict[str, int]:
+    """By source, how many days before an origin are read."""
     found: dict[str, int] = {}
     for feature in feature_set.features:
-        is_open = feature.aggregation in _UNBOUNDED
-        reach = LOOK_BACK_DAYS if is_open else feature_window(feature).last
-        reach += LOOK_BACK_DAYS if feature.denominator == "since_first" else 0
+        reach = look_back if feature.aggregation in _UNBOUNDED else feature_window(feature).last
+        reach += look_back if feature.denominator == "since_first" else 0
         found[str(feature.source)] = max(reach, found.get(str(feature.source), 0))
     return found
 

@@ -68,7 +68,7 @@ def lake(tmp_path: Path) -> DeltaLake:
 @pytest.mark.parametrize("seed", range(100, 118))
 def test_a_grid_that_grows_is_the_evaluators(lake: DeltaLake, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Histories last some weeks: with the usual look-back nothing before them would ever be asked for.
-    monkeypatch.setattr(grid_rows, "LOOK_BACK_DAYS", seed % 3 * 2)
+    monkeypatch.setattr(grid_rows, "LOOK_BACKS_DAYS", (seed % 3, seed % 3 * 3, None))
     setting, histories = drawn_histories(seed, n_histories=4)
     grid, chance = grid_of(setting, seed), random.Random(seed)
     ledgers = list(ledgers_by_arrival(setting, histories, seed, n_steps=3))
