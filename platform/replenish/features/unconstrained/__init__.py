@@ -1,0 +1,1 @@
+"""Demand is not sales: what was wanted on days that sold out, estimated, and never without its flag."""

@@ -1,0 +1,226 @@
+"""Demand behind stock-outs: the estimate by the book, as known at an origin, and nearer to hidden truth than sales."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replenish.errors import OutOfRange
+from replenish.features.unconstrained.known_demand import (
+    UnconstrainedDays,
+    unconstrained_days,
+    unconstrained_features,
+    unconstrained_targets,
+)
+from replenish.features.unconstrained.product_limit import (
+    REFERENCE_DAYS,
+    mean_from,
+    product_limit,
+    unconstrained_milli,
+)
+from replenish.outcomes.retailer import build_world
+from replenish.outcomes.retailer_plan import RetailerPlan
+from replenish.units import MILLI
+
+ZONE, CUTOFF = "Europe/Berlin", time(6)
+ORIGIN = date(2025, 6, 2)
+"""A Monday."""
+ITEM = {"sku_id": "A", "location_id": "S"}
+
+REMISSION = (6, 6, 6, 7, 10, 13, 16, 22, 23)
+REMISSION_BOUNDS = (6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35)
+"""Weeks of remission under 6-mercaptopurine, and those that were still going on: Freireich et al., Blood 21 (1963)."""
+
+
+def test_the_product_limit_is_that_of_the_literature() -> None:
+    values = np.array([[*REMISSION, *REMISSION_BOUNDS]], dtype=np.float64)
+    is_bound = np.array([[False] * len(REMISSION) + [True] * len(REMISSION_BOUNDS)])
+    ordered, chance = product_limit(values, is_bound)
+    beyond = {week: round(float(chance[ordered > week].sum()), 3) for week in (6, 7, 10, 13, 16, 22, 23)}
+    assert beyond == {6: 0.857, 7: 0.807, 10: 0.753, 13: 0.69, 16: 0.627, 22: 0.538, 23: 0.448}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=30),
+    st.integers(0, 60),
+)
+def test_a_distribution_sums_to_one_and_its_mean_is_never_below_what_was_sold(
+    days: list[tuple[int, bool]], sold: int
+) -> None:
+    values, is_bound = np.array([[float(v) for v, _ in days]]), np.array([[b for _, b in days]])
+    ordered, chance = product_limit(values, is_bound)
+    assert chance.sum() == pytest.approx(1.0)
+    assert (chance >= 0).all()
+    (mean,) = mean_from(ordered, chance, np.array([float(sold)]))
+    assert sold <= mean <= max(sold, values.max()) + 1e-9
+    if not is_bound.any():
+        above = values[values >= sold]
+        assert mean == pytest.approx(above.mean() if above.size else sold)
+
+
+def days_of(units: list[int], empty: set[int]) -> tuple[np.ndarray, np.ndarray]:
+    censored = np.zeros((1, len(units)), dtype=np.bool_)
+    censored[0, list(empty)] = True
+    return np.array([units], dtype=np.int64), censored
+
+
+def test_days_with_stock_are_what_was_sold_and_sold_out_ones_what_is_beyond() -> None:
+    units, censored = days_of([4, 8] * 14 + [5], {28})
+    begun = np.ones(units.shape, dtype=np.bool_)
+    milli = unconstrained_milli(units, censored, begun, 0)
+    assert (milli[0, :28] == units[0, :28] * MILLI).all()
+    # Every weekday has both numbers twice, so nothing is scaled: of the days, 8 alone is beyond 5.
+    assert milli[0, 28] == 8_000
+
+
+def test_a_sold_out_day_is_brought_to_its_weekday() -> None:
+    # Mondays sell three times as much as other days; the last day is a Monday.
+    units, censored = days_of([30 if n % 7 == 0 else 10 for n in range(29)], {28})
+    units[0, 28] = 2
+    milli = unconstrained_milli(units, censored, np.ones(units.shape, dtype=np.bool_), 0)
+    assert milli[0, 28] == 30_000
+
+
+def test_days_before_the_first_sale_say_nothing_of_demand() -> None:
+    units, censored = days_of([0] * 24 + [6, 6, 6, 6, 0], {28})
+    begun = np.arange(29)[None, :] >= 24
+    assert unconstrained_milli(units, censored, begun, 0)[0, 28] == 6_000
+    assert unconstrained_milli(units, censored, np.ones_like(begun), 0)[0, 28] < 2_000
+
+
+def test_a_series_that_was_never_in_stock_keeps_its_sales() -> None:
+    units, censored = days_of([3] * 29, set(range(29)))
+    milli = unconstrained_milli(units, censored, np.ones(units.shape, dtype=np.bool_), 0)
+    assert (milli == 3_000).all()
+
+
+@given(st.integers(0, 10_000))
+def test_later_days_and_other_days_known_change_no_estimate(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    units = draw.poisson(3.0, (4, 60))
+    censored = draw.random((4, 60)) < 0.2
+    begun = np.ones(units.shape, dtype=np.bool_)
+    whole = unconstrained_milli(units, censored, begun, 3)
+    assert (whole >= units * MILLI).all()
+    assert (whole[~censored] == units[~censored] * MILLI).all()
+    assert (unconstrained_milli(units[:, :45], censored[:, :45], begun[:, :45], 3) == whole[:, :45]).all()
+
+
+def gold(units: dict[int, int], empty: dict[int, date]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Sales by days before the origin, and empty counts of days before it with the date that knows them."""
+    sold = [(ORIGIN - timedelta(days=back), n) for back, n in units.items()]
+    demand = pl.DataFrame(
+        [{**ITEM, "event_date": day, "knowledge_date": day + timedelta(days=1), "units": n} for day, n in sold]
+    )
+    counts = []
+    for back, known in empty.items():
+        day = ORIGIN - timedelta(days=back)
+        closing = datetime(day.year, day.month, day.day, 20, tzinfo=UTC)
+        at = datetime(known.year, known.month, known.day, 2, tzinfo=UTC)
+        counts.append({**ITEM, "event_date": day, "event_time": closing, "knowledge_time": at, "on_hand_units": 0})
+    posting = {"version_nr": 1, "posting_kind": "version", "posting_sign": 1}
+    return demand, pl.DataFrame([{**count, **posting} for count in counts])
+
+
+def known(
+    demand: pl.DataFrame, stock: pl.DataFrame | None, origin: date = ORIGIN, n_days: int = 14
+) -> UnconstrainedDays:
+    return unconstrained_days(demand, stock, pl.DataFrame([ITEM]), origin, n_days, zone=ZONE, cutoff=CUTOFF)
+
+
+USUAL = dict.fromkeys(range(60, 0, -1), 6)
+
+
+def test_a_count_that_is_not_known_yet_marks_nothing() -> None:
+    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
+    assert known(demand, stock).milli[0, -3] == 6_000
+    assert known(demand, stock).is_censored[0, -3]
+    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN + timedelta(days=1)})
+    assert known(demand, stock).milli[0, -3] == 1_000
+    assert not known(demand, stock).is_censored.any()
+
+
+def test_what_becomes_known_later_changes_no_origin() -> None:
+    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
+    before = known(demand, stock)
+    late = demand.head(5).with_columns(knowledge_date=pl.lit(ORIGIN + timedelta(days=2)), units=pl.lit(999, pl.Int64))
+    after = known(pl.concat([demand, late]), stock)
+    assert (after.milli == before.milli).all()
+
+
+def test_a_reversed_count_marks_nothing() -> None:
+    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN - timedelta(days=2)})
+    taken_back = stock.with_columns(
+        posting_kind=pl.lit("reversal"),
+        posting_sign=pl.lit(-1, pl.Int64),
+        knowledge_time=pl.col("knowledge_time") + timedelta(hours=20),
+    )
+    assert known(demand, stock).is_censored.any()
+    assert not known(demand, pl.concat([stock, taken_back])).is_censored.any()
+
+
+def test_windows_say_how_much_of_them_is_estimated() -> None:
+    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
+    frame = unconstrained_features([known(demand, stock)], [2, 7])
+    assert frame.row(0, named=True) == {
+        **ITEM,
+        "origin_date": ORIGIN,
+        "unconstrained_milli_sum__2": 12_000,
+        "censored_days__2": 0,
+        "estimated_milli_sum__2": 0,
+        "unconstrained_milli_sum__7": 42_000,
+        "censored_days__7": 1,
+        "estimated_milli_sum__7": 5_000,
+    }
+
+
+def test_targets_carry_sales_estimate_and_flag() -> None:
+    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
+    rows = unconstrained_targets(known(demand, stock))
+    assert rows.height == 14
+    flagged = rows.filter("is_censored")
+    assert flagged.select("event_date", "units", "unconstrained_milli").rows() == [
+        (ORIGIN - timedelta(days=3), 1, 6_000)
+    ]
+    assert rows.filter(~pl.col("is_censored") & (pl.col("units") * MILLI != pl.col("unconstrained_milli"))).is_empty()
+
+
+def test_without_stock_counts_no_day_is_censored() -> None:
+    demand, _ = gold(USUAL, {3: ORIGIN})
+    days = known(demand, None)
+    assert not days.is_censored.any()
+    assert (days.milli == 6_000).all()
+
+
+def test_windows_longer_than_the_days_are_refused() -> None:
+    demand, stock = gold(USUAL, {3: ORIGIN})
+    with pytest.raises(OutOfRange, match="longer"):
+        unconstrained_features([known(demand, stock)], [15])
+    with pytest.raises(OutOfRange, match="at least one day"):
+        known(demand, stock, n_days=0)
+
+
+@pytest.mark.parametrize("seed", [5, 7])
+def test_the_estimate_is_nearer_to_hidden_demand_than_sales_are(seed: int) -> None:
+    """On 150 series of 400 days and five seeds: bias -56 to -62 % of sales, -2 to -8 % of the estimate."""
+    world = build_world(RetailerPlan(seed=seed, n_skus=30, n_locations=3, n_days=240, with_faults=False))
+    truth = world.truth.sort("sku_id", "location_id", "event_date")
+    shape = (90, -1)
+    names = ("sales_units", "demand_units", "on_hand_units")
+    sold, wanted, left = (truth[name].to_numpy().reshape(shape) for name in names)
+    censored = left <= 0
+    begun = np.cumsum(sold, axis=1) > 0
+    estimate = unconstrained_milli(sold, censored & begun, begun, world.plan.first_date.weekday()) / MILLI
+    judged = censored & begun
+    judged[:, :REFERENCE_DAYS] = False
+    assert judged.sum() > 1_000
+    real = wanted[judged]
+    bias_of_sales, bias = ((values[judged] - real).sum() / real.sum() for values in (sold, estimate))
+    assert bias_of_sales < -0.4
+    assert abs(bias) < abs(bias_of_sales) / 4
+    assert np.abs(estimate[judged] - real).mean() < 0.85 * np.abs(sold[judged] - real).mean()
