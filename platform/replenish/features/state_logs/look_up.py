@@ -94,7 +94,7 @@ def rows_since(
     key = list(definition.entity)
     oldest: datetime | None = entities[SINCE].min()  # type: ignore[assignment]
     if not parts or oldest is None:
-        return read_parts(lake, definition, version, [])
+        return read_parts(lake, definition, version, []).select(definition.columns)
     first = oldest.year * 100 + oldest.month
     rows = _rows_of(lake, definition, version, [p for p in parts if p.month >= first], entities)
     later = rows.filter(pl.col(KNOWN_FROM) >= pl.col(SINCE))
@@ -126,9 +126,11 @@ def _rows_of(
     buckets: set[int] = set()
     if parts:
         buckets.update(entities.select(bucket_of_code(parts[0].n_buckets)).to_series().unique())
-    rows = read_parts(lake, definition, version, [part for part in parts if part.bucket in buckets])
-    key = list(definition.entity)
-    return rows.join(entities.select(*key, SINCE), on=key, nulls_equal=True)
+    key, numbers = list(definition.entity), [part.number for part in parts if part.bucket in buckets]
+    stored = lake.scan(definition.table, version=version).filter(pl.col(LOG_PART).is_in(numbers))
+    # Joined as it is read: of months of all entities only the rows wanted are ever held.
+    rows = stored.select(definition.columns).join(entities.lazy().select(*key, SINCE), on=key, nulls_equal=True)
+    return rows.collect(engine="streaming")
 
 
 def _newest(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
