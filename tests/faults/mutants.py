@@ -156,7 +156,7 @@ def blind_retry() -> None:
 
 def without_dedupe_key() -> None:
     """The journal takes any identity again."""
-    schema = importlib.import_module("replenish.stores.journal_schema")
+    schema = importlib.import_module("replenish.stores.journal_tables")
     changed = schema._RUN_TABLES.replace("primary key (source_nr, id)", "primary key (source_nr, id, seq)")
     if changed == schema._RUN_TABLES:
         raise AssertionError("the journal's schema has changed: mend this mutant")

@@ -19,7 +19,8 @@ from replenish.stores.journal_entry import EVENT_TYPES, PART_BEARING, RUN_TYPES,
 from replenish.stores.journal_faults import damaged
 from replenish.stores.journal_letters import LetterQueries
 from replenish.stores.journal_runs import COUNTS, LAST_LINK, LAST_PLACE, RunRow, chain_at, find_row, in_log_order
-from replenish.stores.journal_schema import NOT_EVENT, open_read_only
+from replenish.stores.journal_schema import open_read_only
+from replenish.stores.journal_tables import NOT_EVENT
 
 T = TypeVar("T")
 PAGE_RECORDS = 500

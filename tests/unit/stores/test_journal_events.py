@@ -17,7 +17,7 @@ from replenish.stores.journal_entry import (
     Receipt,
 )
 from replenish.stores.journal_reader import last_parts_seq
-from replenish.stores.journal_schema import NOT_EVENT
+from replenish.stores.journal_tables import NOT_EVENT
 from tests.unit.stores.log_entries_for_tests import FEED, NOW, dead_event, event, file_record, letter
 
 

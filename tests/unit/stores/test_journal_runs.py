@@ -21,7 +21,7 @@ from replenish.stores.journal import Journal
 from replenish.stores.journal_chain import next_chain, shared_header
 from replenish.stores.journal_entry import EVENT_DELETE, EventEntry
 from replenish.stores.journal_reader import JournalReader
-from replenish.stores.journal_schema import SCHEMA_VERSION
+from replenish.stores.journal_tables import SCHEMA_VERSION
 from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
 from replenish.stores.segments import log_entries, seal
 from replenish.stores.trim import trim

@@ -15,7 +15,7 @@ from replenish.errors import DamagedLog, StoreError
 from replenish.stores.doctor.findings import Finding
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.journal_reader import JournalReader
-from replenish.stores.journal_schema import SCHEMA_VERSION, show_as_current
+from replenish.stores.journal_tables import SCHEMA_VERSION, show_as_current
 
 SUBJECT = "journal"
 NEWEST_ENTRIES = 1_000

@@ -11,7 +11,7 @@ import apsw
 from replenish.stores.doctor.reading import try_to_read
 from replenish.stores.journal_chain import LetterRow, LogRow
 from replenish.stores.journal_runs import LAST_PLACE, next_run
-from replenish.stores.journal_schema import show_as_current
+from replenish.stores.journal_tables import show_as_current
 from replenish.stores.segments import SealedEntry, Segment, read_segment
 
 PAGE_ENTRIES = 500
