@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import msgspec
@@ -16,13 +17,15 @@ from replenish.bitemporal import origin_instant
 from replenish.cli.deployment import Deployment
 from replenish.cli.silver_at import SilverAt
 from replenish.cli.stages import run_to_silver
-from replenish.cli.twin_follower import twin_folder
+from replenish.cli.twin_follower import SnapshotPace, TwinFollower, twin_folder
 from replenish.features.definitions.identity import feature_set_digest
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.offline.evaluator import evaluate
-from replenish.features.online.served_log import ServedLog, ServedVector
+from replenish.features.online.served_log import ServedLog, ServedVector, told_values
+from replenish.features.online.twin_plan import KeptHistory
 from replenish.features.reconciliation.compare import plain_value
 from replenish.features.reconciliation.ledger_history import ledgers_of
+from replenish.features.reconciliation.reconcile import reconcile_origin
 from resources.environment import resources_for
 from tests.scenario.worlds import NOW, small_retailer
 
@@ -93,8 +96,46 @@ def test_equal_vectors_release_and_an_unexplained_one_stops(deployment: Deployme
 
 
 def test_a_day_without_served_vectors_stops_nothing(deployment: Deployment, right: list[ServedVector]) -> None:
-    elsewhere = [msgspec.structs.replace(vector, as_of=vector.as_of + timedelta(days=3)) for vector in right]
+    elsewhere = [msgspec.structs.replace(vector, served_at=vector.served_at + timedelta(days=3)) for vector in right]
     assert run(deployment, elsewhere) == (True, True)
+
+
+def test_a_twin_that_ran_ahead_of_late_files_is_explained(tmp_path: Path) -> None:
+    made = small_retailer(tmp_path / "root", n_days=40)
+    drop, later = made.layout.drop, tmp_path / "later"
+    later.mkdir()
+    late = [path for path in drop.iterdir() if path.stem.startswith(("sales-2024-02-0", "stock-2024-02-0"))]
+    assert late
+    for path in late:
+        path.rename(later / path.name)
+    run_to_silver(made, now=NOW)
+    dataset = made.dataset
+    assert dataset.origin is not None
+    cutoff = origin_instant(dataset.origin, dataset.zone, dataset.cutoff)
+    sets = list(read_feature_sets().values())
+    follower = TwinFollower(made, sets, KeptHistory(), lambda: cutoff, SnapshotPace(), tmp_path / "twin")
+    vectors = []
+    for has_all in (False, True):
+        if has_all:
+            for path in later.iterdir():
+                path.rename(drop / path.name)
+            run_to_silver(made, now=NOW + timedelta(days=1))
+        follower.take_in()
+        for feature_set in sets:
+            twin = follower.twins[feature_set.name]
+            for key in sorted(twin.keys()):  # type: ignore[type-var]
+                answer = twin.answer(key, cutoff)
+                ids = (feature_set.name, feature_set.version, twin.feature_set_id, "c0de")
+                said = dict(told_values(feature_set, answer.values))
+                vectors.append(ServedVector(*ids, key, answer.as_of, answer.seq, cutoff, said, {}))  # type: ignore[arg-type]
+    follower.stop()
+    history = SilverAt(made.lake, made.contracts, dataset)
+    found = reconcile_origin(
+        vectors, read_feature_sets(), history, dataset.origin, zone=dataset.zone, cutoff=dataset.cutoff
+    )
+    assert found.verdict.n_values > 1_500
+    assert set(found.verdict.by_cause) == {"late_data"}
+    assert found.verdict.is_releasable
 
 
 def test_nothing_is_published_past_the_check() -> None:

@@ -102,7 +102,7 @@ def reconcile_origin(
     cutoff: time,
     folder: Path = FEATURE_FOLDER,
 ) -> Reconciliation:
-    """Compute the vectors again that were served with an `as_of` in the day up to an origin's cut-off.
+    """Compute the vectors again that were served in the day up to an origin's cut-off.
 
     Args:
         answers: A sample of what was served, on any day.
@@ -158,7 +158,7 @@ def judge_reconciliation(counts: pl.DataFrame) -> ReconciliationVerdict:
 def _served_before(answers: Iterable[ServedAnswer], origin: date, zone: str, cutoff: time) -> list[ServedAnswer]:
     """Those of the day up to the origin's cut-off; answers that were given twice count twice."""
     first, last = (origin_instant(day, zone, cutoff) for day in (origin - timedelta(days=1), origin))
-    of_day = [answer for answer in answers if first < answer.as_of <= last]
+    of_day = [answer for answer in answers if first < answer.served_at <= last]
     return sorted(of_day, key=lambda answer: (answer.feature_set, answer.seq, answer.as_of, str(answer.key)))
 
 

@@ -38,6 +38,11 @@ class ServedAnswer(Protocol):
         ...
 
     @property
+    def served_at(self) -> datetime:
+        """When it was given; a daily set is asked all day for the vector of its last cut-off."""
+        ...
+
+    @property
     def seq(self) -> int:
         """Everything of the log up to here was in it, and nothing of the key behind it."""
         ...

@@ -31,6 +31,7 @@ class Answer:
     as_of: datetime
     seq: int
     values: Mapping[str, Plain]
+    served_at: datetime = AS_OF
 
 
 def feature(name: str, aggregation: str, **fields: object) -> FeatureDefinition:

@@ -98,10 +98,11 @@ def test_a_set_without_definitions_blocks(records: Path) -> None:
     assert not reconciled(records, replace(served(ROWS, "A", seq=LAST), feature_set="gone")).verdict.is_releasable
 
 
-def test_only_the_day_up_to_the_cut_off_counts(records: Path) -> None:
+def test_only_what_was_served_in_the_day_up_to_the_cut_off_counts(records: Path) -> None:
     cutoff = datetime(2025, 3, 21, 5, tzinfo=UTC)
+    right = served(ROWS, "A", seq=LAST)
     instants = [cutoff - timedelta(days=1), cutoff, cutoff + timedelta(microseconds=1)]
-    answers = (served(ROWS, "A", seq=LAST, as_of=as_of) for as_of in instants)
+    answers = (replace(right, served_at=served_at) for served_at in instants)
     assert reconciled(records, *answers).verdict.n_values == len(SET.features)
 
 
