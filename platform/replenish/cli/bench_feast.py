@@ -1,7 +1,9 @@
 """The as-of benchmark's other peer: Feast's point-in-time join beside a look-up in the stored state log.
 
 Both sides have their events in a Parquet file, which they read while their time runs, and the spine in memory; each
-runs in its own process. Feast has an environment of its own, `feast_requirements.txt`, which the first run makes.
+runs in its own process. Both match events of the last 30 days only: Feast pairs each spine row with every event that
+it may match, and without a time-to-live a million rows and ten million events are more than 20 GB of pairs.
+Feast has an environment of its own, `feast_requirements.txt`, which the first run makes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +26,7 @@ from replenish.cli.known_time_data import known_time_postings, known_time_spine
 from replenish.errors import BrokenPromise
 from replenish.features.offline.log_lookup import packed_as_of_join
 
+TIME_TO_LIVE_DAYS = 30
 _HERE = Path(__file__).parent
 REQUIREMENTS = _HERE / "feast_requirements.txt"
 
@@ -61,8 +65,9 @@ def run_feast_bench(
         log = state_log(ledger, key=["entity"], fact_key=["fact_id"], values=["units"])
         log.write_parquet(folder / "log.parquet")
         known_time_spine(n_rows, n_keys, seed).write_parquet(folder / "spine.parquet")
-        stored = _child([sys.executable, "-m", "replenish.cli.bench_feast", str(folder), str(rounds)])
-        feast = _child([str(python), "-W", "ignore", str(_HERE / "feast_peer.py"), str(folder), str(rounds)])
+        words = [str(rounds), str(TIME_TO_LIVE_DAYS)]
+        stored = _child([sys.executable, "-m", "replenish.cli.bench_feast", str(folder), *words])
+        feast = _child([str(python), "-W", "ignore", str(_HERE / "feast_peer.py"), str(folder), *words])
         answers = [pl.read_parquet(folder / f"{side}.parquet").sort("row_nr") for side in ("stored", "feast")]
     if not answers[0]["row_nr"].equals(answers[1]["row_nr"]):
         raise BrokenPromise("Feast answered other rows than were asked", rows=answers[1].height, asked=n_rows)
@@ -71,6 +76,7 @@ def run_feast_bench(
         "spine_rows": n_rows,
         "events": versions.height,
         "rounds": rounds,
+        "time_to_live_days": TIME_TO_LIVE_DAYS,
         **{f"stored_log_{name}": value for name, value in stored.items()},
         **{f"feast_{name}": value for name, value in feast.items()},
         "feast_to_stored_log_ratio": feast["cpu_s"] / stored["cpu_s"],
@@ -103,15 +109,16 @@ def _child(words: Sequence[str]) -> dict[str, float]:
     return {**found, "peak_mb": max(one["peak_mb"] for one in rounds)}
 
 
-def measure_stored_log(folder: Path, rounds: int) -> list[dict[str, float]]:
-    """Look the spine up in the stored log, in this process; the answer is kept beside."""
+def measure_stored_log(folder: Path, rounds: int, days: int) -> list[dict[str, float]]:
+    """Look the spine up in the stored log, in this process; the answer is kept beside. `days` is the time-to-live."""
     spine = pl.read_parquet(folder / "spine.parquet")
     figures = []
     found = spine
     for _ in range(rounds):
         wall, cpu = time.perf_counter(), time.process_time()
         log = pl.read_parquet(folder / "log.parquet")
-        found = packed_as_of_join(spine, log, key=["entity"], as_of="as_of", values=["units"])
+        options = {"key": ["entity"], "as_of": "as_of", "values": ["units"]}
+        found = packed_as_of_join(spine, log, **options, time_to_live=timedelta(days=days))  # type: ignore[arg-type]
         seconds = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
         figures.append({**seconds, "peak_mb": _resident_peak_mb()})
     found.select("row_nr", "units").write_parquet(folder / "stored.parquet")
@@ -123,4 +130,4 @@ def _resident_peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_stored_log(Path(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(measure_stored_log(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -16,10 +17,10 @@ def test_the_measured_look_up_gives_what_was_known(tmp_path: Path) -> None:
     spine = known_time_spine(700, 40, 1)
     log.write_parquet(tmp_path / "log.parquet")
     spine.write_parquet(tmp_path / "spine.parquet")
-    figures = measure_stored_log(tmp_path, 2)
+    figures = measure_stored_log(tmp_path, 2, 3)
     assert len(figures) == 2
     assert all(value > 0 for one in figures for value in one.values())
-    expected = as_of_join(spine, log, key=["entity"], as_of="as_of", values=["units"])
+    expected = as_of_join(spine, log, key=["entity"], as_of="as_of", values=["units"], time_to_live=timedelta(days=3))
     assert pl.read_parquet(tmp_path / "stored.parquet").equals(expected.select("row_nr", "units"))
 
 
