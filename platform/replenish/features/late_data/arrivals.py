@@ -87,7 +87,7 @@ def late_rows(
 
     Args:
         stream: Its name.
-        ledger: Rows of its silver table, at least those known in these days and their facts' other postings.
+        ledger: Rows of its silver table, at least those known in these days.
         bronze: Its bronze records, see `with_source`.
         fact_key: Its contract's.
         report_date: Newest origin date that counts.

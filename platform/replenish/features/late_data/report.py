@@ -197,10 +197,13 @@ def _late_rows(
     lake: WhatIfLake, contracts: Mapping[str, Contract], streams: Sequence[str], report_date: date
 ) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=LATE_ROWS_SCHEMA)]
+    # A correction's reversal is known with it, so nothing outside of these days is needed.
+    is_recent = pl.col("knowledge_date") > report_date - timedelta(days=REPORT_DAYS)
     for stream in streams:
         key = contracts[stream].fact_key
-        bronze = lake.scan(f"bronze/{stream}").select(*key, "knowledge_time", "feed_id").collect()
-        frames.append(late_rows(stream, lake.read(f"silver/{stream}"), bronze, key, report_date, REPORT_DAYS))
+        bronze = lake.scan(f"bronze/{stream}").filter(is_recent).select(*key, "knowledge_time", "feed_id").collect()
+        ledger = lake.scan(f"silver/{stream}").filter(is_recent).collect()
+        frames.append(late_rows(stream, ledger, bronze, key, report_date, REPORT_DAYS))
     return pl.concat(frames)
 
 
