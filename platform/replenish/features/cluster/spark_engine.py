@@ -6,10 +6,11 @@ the platform commits them. So lake and executors have to see the same paths: a s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -68,17 +69,33 @@ def spark_session(address: str) -> Iterator[Session]:
     Raises:
         NotApplicable: The extra `cluster` is not installed.
     """
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as fault:
-        raise NotApplicable("the cluster engine needs the extra `cluster` (pyspark-client)") from fault
-    session = cast("Any", SparkSession.builder.remote(address)).create()
+    session = _client().builder.remote(address).create()
     try:
         for name, value in SPARK_SETTINGS.items():
             session.conf.set(name, value)
         yield session
     finally:
         session.stop()
+
+
+def _client() -> Any:
+    """The class of Spark Connect's sessions.
+
+    Its package takes a program that came by `python -c`, as workers of test runners and of process pools do, for its
+    own doctests and ends it; so it is shown a file name while it loads.
+    """
+    program = sys.modules["__main__"]
+    is_nameless = not hasattr(program, "__file__")
+    if is_nameless:
+        program.__file__ = "-c"
+    try:
+        from pyspark.sql.connect.session import SparkSession
+    except ImportError as fault:
+        raise NotApplicable("the cluster engine needs the extra `cluster` (pyspark-client)") from fault
+    finally:
+        if is_nameless:
+            del program.__file__
+    return SparkSession
 
 
 class ClusterEngine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from replenish.errors import BrokenPromise, StoreError
+from replenish.errors import BrokenPromise, NotApplicable, StoreError
 from replenish.features.cluster.duckdb_engine import evaluate_in_duckdb
 from replenish.features.cluster.engine import EmbeddedEngine, FeatureJob
 from replenish.features.cluster.spark_engine import ClusterEngine
@@ -23,21 +24,12 @@ from resources.engine import EngineResource
 from resources.environment import feature_engine, resources_for
 from resources.lake import LakeResource
 from tests.cluster.retail import CUTOFF, SPINE, ZONE, demand_job, retail_lake
-
-TARGET = "features/demand_daily"
-ROWS = pl.DataFrame({"sku_id": ["a", "b", "c"], "units": [1, 2, None], "share": [0.5, None, 1.0]})
+from tests.unit.features.cluster.part_files import ROWS, TARGET, in_two_files
 
 
 @pytest.fixture(scope="module")
 def gold(tmp_path_factory: pytest.TempPathFactory) -> DeltaLake:
     return retail_lake(tmp_path_factory.mktemp("retail"), n_series=8, n_days=50)
-
-
-def in_two_files(folder: Path) -> None:
-    folder.mkdir()
-    for nr, part in enumerate((ROWS[:2], ROWS[2:], ROWS.head(0))):
-        part.write_parquet(folder / f"part-{nr}.parquet")
-    (folder / "_SUCCESS").touch()
 
 
 def test_part_files_become_rows_in_one_commit(tmp_path: Path) -> None:
@@ -102,7 +94,7 @@ def test_a_killed_commit_is_whole_or_nothing_and_a_repeat_adds_nothing(
 ) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from tests.unit.features.cluster.test_feature_engine import *\n"
+        "from tests.unit.features.cluster.part_files import *\n"
         "commit_parts(DeltaLake(Path(sys.argv[1]) / 'lake'), TARGET, in_two_files, ('run', 1))"
     )
     environment = {**os.environ, "REPLENISH_FAILPOINT": f"{failpoint}:kill:1"}
@@ -172,3 +164,10 @@ def test_a_job_that_is_inside_asks_no_cluster(gold: DeltaLake) -> None:
     job: FeatureJob = demand_job(gold, "features/once")
     commit = EmbeddedEngine().evaluate(job, gold)
     assert ClusterEngine("sc://nowhere.invalid:1").evaluate(job, gold) == commit
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyspark") is not None, reason="the extra `cluster` is installed")
+def test_a_cluster_without_its_client_says_what_to_install(gold: DeltaLake) -> None:
+    with pytest.raises(NotApplicable, match="extra `cluster`"):
+        ClusterEngine("sc://nowhere.invalid:1").evaluate(demand_job(gold, "features/never"), gold)
+    assert not gold.has("features/never")
