@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -106,3 +107,24 @@ def test_every_vector_is_the_offline_evaluators_on_gold(world: OnlineWorld, name
 def _first_difference(feature_set: FeatureSet, found: tuple[object, ...], expected: tuple[object, ...]) -> object:
     triples = zip(feature_set.feature_names, found, expected, strict=True)
     return next((triple for triple in triples if triple[1] != triple[2]), None)
+
+
+def test_records_and_snapshots_of_another_log_are_made_again(world: OnlineWorld, tmp_path: Path) -> None:
+    def opened() -> TwinFollower:
+        clock = world.cutoffs(1)[0]
+        return TwinFollower(
+            world.deployment, [SETS["stock_now"]], KEEP_ALL, lambda: clock, SnapshotPace(), folder=tmp_path
+        )
+
+    first = opened()
+    n_taken = first.take_in()
+    first.stop()
+    again = opened()
+    assert (again.take_in(), again.twins["stock_now"].seq) == (0, first.seq)
+    again.stop()
+    with apsw.Connection(str(tmp_path / "records.sqlite")) as records:
+        records.execute("update meta set value = 'ff' where name = 'chain'")
+    other = opened()
+    assert "lies behind place 0" in " ".join(other.notes)
+    assert other.take_in() == n_taken
+    other.stop()

@@ -69,7 +69,7 @@ def test_a_twin_that_is_killed_again_and_again_says_what_one_that_never_was_says
 ) -> None:
     chooser = random.Random(5)
     began = []
-    for nr in range(5):
+    for nr in range(4):
         # Snapshots all the time, so that some are cut off.
         with twin_serving(world.layout.root, NOW, "--snapshot-seconds", "1", "--snapshot-records", "1") as twin:
             began += [line for line in twin.told if "keys" in line]

@@ -29,7 +29,7 @@ from tests.unit.features.online.ledger_changes import (
     some_limit,
 )
 
-SEEDS = range(30)
+SEEDS = range(20)
 N_CUTS = 4
 DAY = timedelta(days=1)
 
@@ -69,25 +69,25 @@ def _compare(seed: int, folder: Path | None = None, *, is_limited: bool = False)
 
 def test_vectors_are_the_oracles_whatever_arrives_when() -> None:
     found = [_compare(seed) for seed in SEEDS]
-    assert sum(n_equal for n_equal, _, _ in found) > 50_000
+    assert sum(n_equal for n_equal, _, _ in found) > 35_000
     assert not any(n_refused for _, n_refused, _ in found)
     assert set().union(*(kinds for _, _, kinds in found)) == set(AGGREGATIONS)
 
 
 def test_a_twin_that_goes_through_a_snapshot_at_every_step_says_the_same(tmp_path: Path) -> None:
-    assert sum(_compare(seed, tmp_path / str(seed))[0] for seed in SEEDS[:10]) > 15_000
+    assert sum(_compare(seed, tmp_path / str(seed))[0] for seed in SEEDS[:6]) > 8_000
 
 
 def test_with_limits_an_answer_is_right_or_refused(tmp_path: Path) -> None:
     found = [_compare(seed, tmp_path / str(seed) if seed % 2 else None, is_limited=True) for seed in SEEDS]
     n_equal, n_refused = sum(one[0] for one in found), sum(one[1] for one in found)
     # Corrections are far more frequent than anywhere in use, and limits far tighter.
-    assert n_refused > 10
-    assert n_equal > 30_000
+    assert n_refused > 5
+    assert n_equal > 20_000
 
 
 def test_floats_are_the_offline_evaluators_to_the_last_bit() -> None:
-    for seed in SEEDS[:12]:
+    for seed in SEEDS[:8]:
         batch, twin = batch_of(seed), _twin_of(seed)
         told = postings_told(batch, batch.histories, twin.feature_set)
         twin.apply(ledger_change(Counter(), told, 1))

@@ -50,7 +50,7 @@ def _assert_same(found: pl.DataFrame | None, silver: pl.DataFrame) -> None:
 def test_steps_add_up_to_the_silver_table(with_rule: bool) -> None:
     ops = "IIICCDX" if with_rule else "IID"
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(batches=histories(ops=ops, n_customers=3))
     def steps_add_up(batches: list[list[dict[str, Any]]]) -> None:
         silver = silver_after(batches, data_set(RULE) if with_rule else data_set(None))
@@ -60,7 +60,7 @@ def test_steps_add_up_to_the_silver_table(with_rule: bool) -> None:
     steps_add_up()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(batches=histories(ops="IIICCDX", n_customers=3))
 def test_the_same_place_brings_the_same_step_also_when_the_records_are_ahead(
     batches: list[list[dict[str, Any]]],
