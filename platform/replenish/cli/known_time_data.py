@@ -20,8 +20,9 @@ _Ints = npt.NDArray[np.int64]
 def known_time_postings(n_events: int, n_keys: int, seed: int, share_late: float = SHARE_LATE) -> pl.DataFrame:
     """A ledger in order of knowledge: `entity`, `fact_id`, clocks, posting columns, `units`.
 
-    Of `n_events` facts a share, usually 20 %, are known up to ten days late, the others within the hour; 3 % are corrected, 1 % move to
-    another event time and 1 % are retracted, up to twenty days after they were known. Each such change adds postings.
+    Of `n_events` facts a share, usually 20 %, are known up to ten days late, the others within the hour; 3 % are
+    corrected, 1 % move to another event time and 1 % are retracted, up to twenty days after they were known. Each such
+    change adds postings.
     """
     chance = np.random.default_rng(seed)
     fact = np.arange(n_events, dtype=np.int64)
