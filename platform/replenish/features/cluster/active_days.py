@@ -31,14 +31,14 @@ from replenish.features.cluster.sql_terms import (
     windowed,
 )
 
-NEWEST_DAY, FIRST_DAY = "newest_active_day", "first_active_day"
-LIFE_START, LIFE_END, LIFE_RANK = "start_us", "end_us", "life_rank"
+NEWEST_DAY, FIRST_DAY = "_newest_active_day", "_first_active_day"
+LIFE_START, LIFE_END, LIFE_RANK = "_start_us", "_end_us", "_life_rank"
 """A life: a half-open span of instants and what it is worth while it lasts."""
-_IS_QUERY, _INSTANT = "is_query", "instant_us"
+_IS_QUERY, _INSTANT = "_is_query", "_instant_us"
 
 
 def add_active_days(base: QueryBase, days: str, prefix: str) -> str:
-    """Step with the query key, `newest_active_day` and `first_active_day`: of dates e <= t-1, null where none is.
+    """Step with the query key, `_newest_active_day` and `_first_active_day`: of dates e <= t-1, null where none is.
 
     Args:
         base: The query.
@@ -50,15 +50,15 @@ def add_active_days(base: QueryBase, days: str, prefix: str) -> str:
     by, order = sql_columns((*base.entity, EVENT_DAY)), [sql_column(KNOWN)]
     flagged = exp.select(
         *sql_columns(moment),
-        named(flag, "active"),
-        named(windowed(exp.Lag(this=flag.copy()), by, order), "active_before"),
+        named(flag, "_active"),
+        named(windowed(exp.Lag(this=flag.copy()), by, order), "_active_before"),
     )
     flags = base.steps.add("".join((prefix, "_flags")), flagged.from_(sql_table(days)))
-    before = exp.Coalesce(this=sql_column("active_before"), expressions=[sql_literal(0)])
+    before = exp.Coalesce(this=sql_column("_active_before"), expressions=[sql_literal(0)])
     turning = exp.select(
-        *sql_columns((*moment, "active")), named(windowed(exp.Lead(this=sql_column(KNOWN)), by, order), UNTIL)
+        *sql_columns((*moment, "_active")), named(windowed(exp.Lead(this=sql_column(KNOWN)), by, order), UNTIL)
     )
-    turned = exp.NEQ(this=sql_column("active"), expression=before)
+    turned = exp.NEQ(this=sql_column("_active"), expression=before)
     turns = base.steps.add("".join((prefix, "_turns")), turning.from_(sql_table(flags)).where(turned))
     lives = base.steps.add("".join((prefix, "_lives")), _lives(base, turns))
     return add_extremes(base, lives, prefix, (NEWEST_DAY, FIRST_DAY))
@@ -79,7 +79,7 @@ def _lives(base: QueryBase, turns: str) -> exp.Query:
     same_day = null_safe_equal(sql_column("origin_day", CUTOFF_DAYS), next_day.copy())
     lives = lives.join(sql_table(CUTOFF_DAYS), on=same_day, join_type="left")
     may_pass = exp.LTE(this=next_day.copy(), expression=sql_literal(base.calendar.last_day))
-    is_on = exp.EQ(this=sql_column("active", turns), expression=sql_literal(1))
+    is_on = exp.EQ(this=sql_column("_active", turns), expression=sql_literal(1))
     return lives.where(all_of((is_on, may_pass)))
 
 
@@ -88,7 +88,7 @@ def add_extremes(base: QueryBase, lives: str, prefix: str, names: tuple[str, str
 
     Args:
         base: The query.
-        lives: Step with entity, `life_rank`, `start_us` and `end_us` (null: it lasts).
+        lives: Step with entity, `_life_rank`, `_start_us` and `_end_us` (null: it lasts).
         prefix: Of the steps' names.
         names: Of the two columns.
     """

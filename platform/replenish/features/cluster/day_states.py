@@ -29,13 +29,13 @@ from replenish.features.cluster.sql_terms import (
 from replenish.features.definitions.model import COUNTED_KINDS, FeatureSource
 from replenish.features.offline.measures import Measure
 
-TOTAL, COUNT, UNTIL = "day_total", "day_count", "until_us"
+TOTAL, COUNT, UNTIL = "_day_total", "_day_count", "_until_us"
 """D, N, and the instant from which they no longer hold; null where they still do."""
 _SUMMED = ("integer", "boolean")
 
 
 def add_day_states(base: QueryBase, source: FeatureSource, measure: Measure, rows: str, prefix: str) -> str:
-    """Step with entity, `event_day`, `known_us`, `until_us`, `day_total`, `day_count`; its name.
+    """Step with entity, `_event_day`, `_known_us`, `_until_us`, `_day_total`, `_day_count`; its name.
 
     Args:
         base: The query.

@@ -42,7 +42,7 @@ from replenish.features.cluster.sql_terms import (
 from replenish.features.definitions.model import FeatureDefinition
 from replenish.features.offline.measure_features import feature_window
 
-_AGE, _BLOCK = "age_days", "block"
+_AGE, _BLOCK = "_age_days", "_block"
 _SPANLESS = ("days_since", "days_since_first")
 
 
@@ -55,7 +55,7 @@ class WindowStatistic(NamedTuple):
     @property
     def column(self) -> str:
         """Its name in the step of windows."""
-        return "_".join((self.name, str(self.window.first), str(self.window.last)))
+        return "_".join(("", self.name, str(self.window.first), str(self.window.last)))
 
 
 def statistics_of(features: Sequence[FeatureDefinition]) -> list[WindowStatistic]:

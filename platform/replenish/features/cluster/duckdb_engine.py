@@ -14,7 +14,7 @@ from replenish.features.cluster.query_base import AS_OF, SPINE_VIEW, source_view
 from replenish.features.definitions.model import FeatureSet
 from replenish.features.offline.measures import ledger_columns
 
-_PLACE = "spine_place"
+_PLACE = "_spine_place"
 
 
 def evaluate_in_duckdb(
@@ -43,6 +43,7 @@ def evaluate_in_duckdb(
     }
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         for name, table in tables.items():
             connection.register(name, table.to_arrow())
         query = feature_query(feature_set, calendar).sql("duckdb")

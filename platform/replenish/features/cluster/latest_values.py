@@ -34,8 +34,8 @@ from replenish.features.cluster.sql_terms import (
 )
 from replenish.features.definitions.model import FeatureDefinition, FeatureSource, RowFilter
 
-_EVENT = "event_us"
-_RANKS = ("newest_rank", "oldest_rank")
+_EVENT = "_event_us"
+_RANKS = ("_newest_rank", "_oldest_rank")
 
 
 class LatestStep(NamedTuple):
@@ -63,7 +63,7 @@ def add_latest(
         rows: Step with the source's known rows.
         prefix: Makes the names of steps differ.
     """
-    carried = {f"value_{nr}": name for nr, name in enumerate(dict.fromkeys(str(f.value) for f in features))}
+    carried = {f"_value_{nr}": name for nr, name in enumerate(dict.fromkeys(str(f.value) for f in features))}
     versions = base.steps.add("".join((prefix, "_versions")), _versions(base, source, where, carried, rows))
     lives = base.steps.add("".join((prefix, "_lives")), _ranked(base, source, carried, versions))
     ranks = add_extremes(base, lives, prefix, _RANKS)
@@ -95,7 +95,7 @@ def _versions(
         *(named(sql_column(name), column) for column, name in carried.items()),
         named(microseconds(sql_column("event_time")), _EVENT),
         named(windowed(ended, sql_columns(identity)), LIFE_END),
-        named(when(passes(where), sql_literal(1), sql_literal(0)), "is_chosen"),
+        named(when(passes(where), sql_literal(1), sql_literal(0)), "_is_chosen"),
     )
     kinds = exp.In(this=sql_column("posting_kind"), expressions=[sql_literal("version"), sql_literal("reversal")])
     return versions.from_(sql_table(rows)).where(kinds)
@@ -117,7 +117,7 @@ def _ranked(base: QueryBase, source: FeatureSource, carried: dict[str, str], ver
     )
     chosen: list[SqlTerm] = [
         exp.EQ(this=sql_column("posting_kind"), expression=sql_literal("version")),
-        exp.EQ(this=sql_column("is_chosen"), expression=sql_literal(1)),
+        exp.EQ(this=sql_column("_is_chosen"), expression=sql_literal(1)),
         exp.paren(lasts),
     ]
     return ranked.from_(sql_table(versions)).where(all_of(chosen))
@@ -126,7 +126,7 @@ def _ranked(base: QueryBase, source: FeatureSource, carried: dict[str, str], ver
 def _rest_of_key(base: QueryBase, source: FeatureSource) -> dict[str, str]:
     """Columns of the fact key that decide between versions of one entity and event time, under names of their own."""
     rest = [name for name in source.fact_key if name not in (*base.entity, "event_time")]
-    return {f"key_{nr}": name for nr, name in enumerate(rest)}
+    return {f"_key_{nr}": name for nr, name in enumerate(rest)}
 
 
 def _fresh(feature: FeatureDefinition, column: str, ranks: str, lives: str) -> SqlTerm:

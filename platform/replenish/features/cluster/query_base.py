@@ -31,9 +31,10 @@ SPINE_VIEW = "spine"
 AS_OF = "as_of"
 ASKED, QUERIES = "asked", "queries"
 """Steps: the distinct (entity, as_of) of the spine, and those with their origin day."""
-QUERY_INSTANT, ORIGIN = "query_us", "origin_day"
-EVENT_DAY, KNOWN = "event_day", "known_us"
-"""Columns of the steps that follow: days and microseconds since 1970-01-01 UTC."""
+QUERY_INSTANT, ORIGIN = "_query_us", "_origin_day"
+EVENT_DAY, KNOWN = "_event_day", "_known_us"
+"""Columns of the steps: days and microseconds since 1970-01-01 UTC. Names of the query's own columns begin with `_`, as
+no name of a contract or a feature set does, so that they never meet one of a table's."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def source_view(source: str) -> str:
 
 
 def add_queries(base: QueryBase) -> None:
-    """Steps `ASKED` and `QUERIES`: entity, `query_us` and `origin_day`, one row per distinct (entity, as_of)."""
+    """Steps `ASKED` and `QUERIES`: entity, `_query_us` and `_origin_day`, one row per distinct (entity, as_of)."""
     instant = named(microseconds(sql_column(AS_OF)), QUERY_INSTANT)
     asked = exp.select(*sql_columns(base.entity), instant).distinct().from_(sql_table(SPINE_VIEW))
     base.steps.add(ASKED, asked)
@@ -71,7 +72,7 @@ def add_queries(base: QueryBase) -> None:
         exp.GTE(this=at.copy(), expression=sql_column("starts_us", ORIGIN_SPANS)),
         exp.LT(this=at.copy(), expression=sql_column("ends_us", ORIGIN_SPANS)),
     )
-    columns = [*sql_columns(base.query_key, ASKED), sql_column(ORIGIN, ORIGIN_SPANS)]
+    columns = [*sql_columns(base.query_key, ASKED), named(sql_column("origin_day", ORIGIN_SPANS), ORIGIN)]
     queries = exp.select(*columns).from_(sql_table(ASKED)).join(sql_table(ORIGIN_SPANS), on=all_of(spans))
     base.steps.add(QUERIES, queries)
 
@@ -84,7 +85,7 @@ def passes(where: RowFilter | None) -> SqlTerm:
 
 
 def add_known_rows(base: QueryBase, source: FeatureSource) -> str:
-    """Step: the source's rows that any query may see, with `event_day` and `known_us`.
+    """Step: the source's rows that any query may see, with `_event_day` and `_known_us`.
 
     Rows of a date that is known before the calendar begins are known when it begins: no query tells them apart.
     """
@@ -100,7 +101,7 @@ def add_known_rows(base: QueryBase, source: FeatureSource) -> str:
         step = base.steps.add("".join(("dated_", source.name)), dated)
         known = as_integer(sql_column("starts_us", CUTOFF_DAYS))
         rows = exp.select(*sql_columns((*columns, EVENT_DAY), step), named(known, KNOWN)).from_(sql_table(step))
-        same_day = null_safe_equal(sql_column(ORIGIN, step), sql_column(ORIGIN, CUTOFF_DAYS))
+        same_day = null_safe_equal(sql_column(ORIGIN, step), sql_column("origin_day", CUTOFF_DAYS))
         rows = rows.join(sql_table(CUTOFF_DAYS), on=same_day)
     else:
         known = microseconds(sql_column("knowledge_time"))

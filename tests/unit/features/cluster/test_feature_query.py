@@ -147,6 +147,23 @@ def test_names_and_texts_cannot_leave_their_place() -> None:
     assert not list(spark.find_all(exp.Drop))
 
 
+def test_columns_may_be_called_like_what_the_query_computes() -> None:
+    question = question_of(batch_of(SEEDS[2]))
+    asked, straight = feature_set_of(question), in_duckdb(question)
+    names = {"sku_id": "block", "location_id": "origin_day", "fact_id": "active"}
+    (source,) = asked.sources
+    key = tuple(names.get(name, name) for name in source.fact_key)
+    renamed = replace(
+        asked,
+        entity=tuple(names[name] for name in asked.entity),
+        sources=(replace(source, fact_key=key),),
+    )
+    ledger = question.ledger.rename(names).with_columns(known_us=pl.lit(1), event_day=pl.lit(1))
+    spine = question.spine.rename(names, strict=False).with_columns(query_us=pl.lit(1))
+    found = evaluate_in_duckdb(renamed, spine, {SOURCE: ledger}, question.zone, question.cutoff)
+    assert found.select(asked.feature_names).equals(straight.select(asked.feature_names))
+
+
 def test_squares_that_leave_64_bits_stay_exact() -> None:
     chooser = Seeded(7)
     setting = Setting("UTC", "UTC", time(6), date(2025, 2, 10), "named", 10)
