@@ -15,8 +15,8 @@ from replenish.history.reposting import Concerned, read_records
 from replenish.history.silver import cancellation_rule, silver_table
 from replenish.stores.lake import DeltaLake
 
-KEPT_LEDGERS = 64
-"""Ledgers of single keys that are kept: the suspects of one difference ask for the same ones again and again."""
+KEPT_RECORDS = 8
+"""Sets of entities whose records are kept: the suspects of one difference ask for the same ones again and again."""
 
 
 class SilverAt:
@@ -31,6 +31,7 @@ class SilverAt:
     def __init__(self, lake: DeltaLake, contracts: Mapping[str, Contract], dataset: Dataset) -> None:
         self._lake, self._contracts, self._dataset = lake, contracts, dataset
         self._kept: dict[tuple[object, ...], pl.DataFrame] = {}
+        """Records by stream and entities."""
 
     def silver_through(self, stream: str, keys: pl.DataFrame, seq: int | None) -> pl.DataFrame:
         """Postings of some entities, see `LedgerHistory`; none where the stream has no table."""
@@ -41,35 +42,49 @@ class SilverAt:
         if seq is None:
             rows = self._lake.scan(table).join(keys.lazy(), on=keys.columns, how="semi", nulls_equal=True)
             return rows.select(list(silver_columns(contract))).collect()
-        place = (stream, seq, *keys.rows())
-        if place not in self._kept:
-            if len(self._kept) >= KEPT_LEDGERS:
-                self._kept.clear()
-            self._kept[place] = self._built(contract, keys, seq)
-        return self._kept[place]
+        return self._built(contract, keys, seq)
 
     def seqs_of(self, stream: str, keys: pl.DataFrame, through: int) -> list[int]:
         """Places of the log up to one that hold records of these entities, newest first."""
         if not self._lake.has(bronze_table(stream)):
             return []
-        records = self._lake.scan(bronze_table(stream)).filter(pl.col("journal_seq") <= through)
-        of_keys = records.join(keys.lazy(), on=keys.columns, how="semi", nulls_equal=True)
-        return of_keys.select("journal_seq").unique().collect()["journal_seq"].sort(descending=True).to_list()
+        of_keys = self._records(self._contracts[stream], keys).join(keys, on=keys.columns, how="semi", nulls_equal=True)
+        return of_keys.filter(pl.col("journal_seq") <= through)["journal_seq"].unique().sort(descending=True).to_list()
 
     def _built(self, contract: Contract, keys: pl.DataFrame, seq: int) -> pl.DataFrame:
         """The ledger of every fact that ever was of these entities, then what of it is theirs."""
-        bronze = self._lake.scan(bronze_table(contract.stream)).filter(pl.col("journal_seq") <= seq)
-        fact_key = list(contract.fact_key)
-        of_keys = bronze.join(keys.lazy(), on=keys.columns, how="semi", nulls_equal=True)
-        facts = of_keys.select(fact_key).unique().collect()
+        bronze = self._records(contract, keys).filter(pl.col("journal_seq") <= seq).lazy()
         rule = cancellation_rule(self._dataset, contract.stream)
-        groups = None if rule is None else _cancelled_groups(bronze, facts, rule, fact_key)
-        concerned = Concerned(bronze.clear().collect(), facts, groups, None)
+        concerned = _concerned(bronze, contract, keys, rule)
         records = read_records(bronze, contract, concerned, rule)
         ledger = build_ledger(records.facts, contract)
-        if rule is not None and groups is not None:
-            ledger = pl.concat([ledger, match_cancellations(records.groups, groups, contract, rule).postings])
+        if rule is not None and concerned.groups is not None:
+            postings = match_cancellations(records.groups, concerned.groups, contract, rule).postings
+            ledger = pl.concat([ledger, postings])
         return ledger.join(keys, on=keys.columns, how="semi", nulls_equal=True)
+
+    def _records(self, contract: Contract, keys: pl.DataFrame) -> pl.DataFrame:
+        """Every record of the whole log that a ledger of these entities may rest on, at whatever place."""
+        place = (contract.stream, *keys.rows())
+        if place not in self._kept:
+            if len(self._kept) >= KEPT_RECORDS:
+                self._kept.clear()
+            bronze = self._lake.scan(bronze_table(contract.stream))
+            rule = cancellation_rule(self._dataset, contract.stream)
+            records = read_records(bronze, contract, _concerned(bronze, contract, keys, rule), rule)
+            self._kept[place] = pl.concat([records.facts, records.groups]).unique(["journal_seq", "row_nr"])
+        return self._kept[place]
+
+
+def _concerned(
+    bronze: pl.LazyFrame, contract: Contract, keys: pl.DataFrame, rule: CancellationRule | None
+) -> Concerned:
+    """The facts that ever were of some entities, and the groups in which cancellations look for them."""
+    fact_key = list(contract.fact_key)
+    of_keys = bronze.join(keys.lazy(), on=keys.columns, how="semi", nulls_equal=True)
+    facts = of_keys.select(fact_key).unique().collect()
+    groups = None if rule is None else _cancelled_groups(bronze, facts, rule, fact_key)
+    return Concerned(bronze.clear().collect(), facts, groups, None)
 
 
 def _cancelled_groups(

@@ -32,6 +32,8 @@ MOST_SEARCHED = 50
 
 Vector = Mapping[str, Plain]
 
+_LATE: tuple[Cause, str] = ("late_data", "known to the log only behind the served place")
+
 
 @dataclass(frozen=True)
 class VectorFinding:
@@ -83,31 +85,40 @@ class Reconciler:
 
     def reconcile(self, served: Sequence[ServedAnswer]) -> Reconciled:
         """Compare vectors of the set with the offline values of the whole log, and explain those that differ."""
-        keys = self._keys(served)
-        offline = self._computed(self._feature_set, served, ledgers_of(self._feature_set, self._history, keys, None))
-        values: list[ComparedValue] = []
+        ledgers = ledgers_of(self._feature_set, self._history, self._keys(served), None)
+        offline = self._computed(self._feature_set, served, ledgers)
+        compared = [list(compare_vector(nr, vector, offline[nr])) for nr, vector in enumerate(served)]
+        wrong = [nr for nr, values in enumerate(compared) if any(value.outcome != "match" for value in values)]
+        causes: dict[int, tuple[Cause, str]] = dict.fromkeys(self._late(served, wrong), _LATE)
+        causes |= {nr: self._cause(served[nr]) for nr in wrong if nr not in causes}
         findings = []
-        for place, (vector, expected) in enumerate(zip(served, offline, strict=True)):
-            compared = list(compare_vector(place, vector, expected))
-            values += compared
-            is_known = vector.feature_set_id in self._known_ids
-            if all(value.outcome == "match" for value in compared):
-                findings.append(VectorFinding(place, None, "", is_known))
-            else:
-                findings.append(VectorFinding(place, *self._cause(vector), is_known))
-        return Reconciled(tuple(values), tuple(findings))
+        for nr, vector in enumerate(served):
+            cause, detail = causes[nr] if nr in causes else (None, "")
+            findings.append(VectorFinding(nr, cause, detail, vector.feature_set_id in self._known_ids))
+        return Reconciled(tuple(value for values in compared for value in values), tuple(findings))
+
+    def _late(self, served: Sequence[ServedAnswer], wrong: Sequence[int]) -> Iterator[int]:
+        """Those of some vectors that were right for the log up to their place; all of one place at once."""
+        by_place: dict[int, list[int]] = {}
+        for nr in wrong:
+            by_place.setdefault(served[nr].seq, []).append(nr)
+        for seq, numbers in by_place.items():
+            vectors = [served[nr] for nr in numbers]
+            ledgers = ledgers_of(self._feature_set, self._history, self._keys(vectors), seq)
+            computed = self._computed(self._feature_set, vectors, ledgers)
+            yield from (nr for nr, values in zip(numbers, computed, strict=True) if _is_all(served[nr], values))
 
     def _cause(self, served: ServedAnswer) -> tuple[Cause, str]:
         """The first suspect whose vector is the served one, in every value."""
-        if self._n_in_vain >= MOST_SEARCHED:
-            return "unexplained", "not searched: too many before it"
         likely = []
         for suspect in self._suspects(served):
-            if (suspect.cause, suspect.detail) in self._first_suspects or suspect.cause in ("late_data", "code"):
+            if (suspect.cause, suspect.detail) in self._first_suspects or suspect.cause == "code":
                 if self._fits(suspect, served):
                     return suspect.cause, suspect.detail
             else:
                 likely.append(suspect)
+        if self._n_in_vain >= MOST_SEARCHED:
+            return "unexplained", "not searched: too many before it"
         for suspect in likely:
             if self._fits(suspect, served):
                 self._first_suspects.append((suspect.cause, suspect.detail))
@@ -118,13 +129,11 @@ class Reconciler:
     def _fits(self, suspect: Suspect, served: ServedAnswer) -> bool:
         reading = suspect.make()
         (found,) = self._read(reading, [(served.key, reading.as_of)])
-        same_names = set(found) == set(served.values)
-        return same_names and all(is_served_value(served.values[name], value) for name, value in found.items())
+        return _is_all(served, found)
 
     def _suspects(self, served: ServedAnswer) -> Iterator[Suspect]:
         keys = self._keys([served])
         then = self._reading(self._feature_set, keys, served.seq, served.as_of)
-        yield Suspect("late_data", "known to the log only behind the served place", lambda: then)
         older = self._recorded.get(served.feature_set_id)
         if older is not None:
             by_older = self._reading(older, keys, served.seq, served.as_of)
@@ -173,3 +182,9 @@ class Reconciler:
         found = evaluate(any_instant, spine, reading.ledgers, reading.zone, reading.cutoff)
         names = reading.feature_set.feature_names
         return [dict(zip(names, map(plain_value, row), strict=True)) for row in found.select(names).iter_rows()]
+
+
+def _is_all(served: ServedAnswer, values: Vector) -> bool:
+    """Whether values are the served ones, every one of them."""
+    same_names = set(values) == set(served.values)
+    return same_names and all(is_served_value(served.values[name], value) for name, value in values.items())
