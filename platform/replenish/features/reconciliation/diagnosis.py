@@ -93,7 +93,8 @@ class Reconciler:
         causes |= {nr: self._cause(served[nr]) for nr in wrong if nr not in causes}
         findings = []
         for nr, vector in enumerate(served):
-            cause, detail = causes[nr] if nr in causes else (None, "")
+            found = causes.get(nr)
+            cause, detail = found or (None, "")
             findings.append(VectorFinding(nr, cause, detail, vector.feature_set_id in self._known_ids))
         return Reconciled(tuple(value for values in compared for value in values), tuple(findings))
 
