@@ -153,11 +153,11 @@ class FeatureTwin:
             return self.clock.is_cutoff(instant_us(as_of))
 
     def capture(self, keys: Iterable[EntityKey]) -> list[list[Any]]:
-        """States of some keys as plain lists: [key, place in the log, state]; by the thread that feeds the twin."""
+        """States of some keys as plain lists [key, state]; each says which place of the log it has."""
         captured: list[list[Any]] = []
         for key in keys:
             with self._lock:
-                captured.append([key, self.seq, self._states[key].to_plain()])
+                captured.append([key, self._states[key].to_plain()])
         return captured
 
     def restore(self, captured: Iterable[list[Any]], seq: int) -> None:
@@ -168,10 +168,8 @@ class FeatureTwin:
         """
         if self._states or self.seq:
             raise BrokenPromise("only a new twin is restored", feature_set=self.feature_set.name)
-        for key, through, plain in captured:
-            state = EntityState.from_plain(plain, self.plan, self.clock)
-            state.seq = through
-            self._states[tuple(key)] = state
+        for key, plain in captured:
+            self._states[tuple(key)] = EntityState.from_plain(plain, self.plan, self.clock)
         self.seq = seq
 
     def _take_in(self, key: EntityKey, postings: list[Posting], seq: int) -> None:

@@ -2,9 +2,9 @@
 
     <folder>/<seq>.snapshot    a line of JSON, frames of states (length, MessagePack), a frame of length 0, sha256
 
-The twin goes on while it is written: each state stands at a place of the log at or behind `seq`, and says which. Taken
-in again from `seq`, each leaves out what it has. A file counts only whole: it is forced to disk before it gets its
-name, and its sum is checked before anything in it is read.
+The twin goes on while it is written: each state says which place of the log it took in last, at times one behind `seq`.
+Where the log is taken in again from `seq`, each leaves out what it has. A file counts only whole: it is forced to disk
+before it gets its name, and its sum is checked before anything in it is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from replenish.features.online.feature_twin import FeatureTwin
 from replenish.features.online.twin_plan import KeptHistory
 from replenish.stores.durable import fsync_path
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 """Rises when what a state holds changes: older files are then passed over and the log is taken in from its start."""
 KEPT_SNAPSHOTS = 2
 KEYS_PER_FRAME = 200
