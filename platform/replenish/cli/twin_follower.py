@@ -65,6 +65,8 @@ class TwinFollower:
         self.root = deployment.layout.root
         self._clock, self._pace, self._folder = clock, pace, folder or twin_folder(deployment.layout)
         self._reader = JournalReader(deployment.layout.journal)
+        # Where there is no log, nothing is made.
+        self._reader.last_seq()
         self._records = TwinRecords(self._folder / "records.sqlite")
         place = self._checked_place()
         self.notes: list[str] = []
@@ -94,6 +96,14 @@ class TwinFollower:
 
     def take_in(self, *, most_records: int | None = None) -> int:
         """Take in records that the twins have not, up to the head of the log as it is now; how many."""
+        try:
+            return self._take_in(most_records)
+        except Exception as error:
+            # A key may have half a record: no snapshot is written of it.
+            self.failure = error
+            raise
+
+    def _take_in(self, most_records: int | None) -> int:
         n_records = 0
         for step in self._feed.steps(self.seq):
             for twin in self.twins.values():

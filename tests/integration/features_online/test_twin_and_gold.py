@@ -7,6 +7,7 @@ on, and it is held here, table by table, before vectors are compared.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from polars.testing import assert_frame_equal
 from replenish.cli.twin_feed import LedgerFeed, source_ledger
 from replenish.cli.twin_follower import SnapshotPace, TwinFollower
 from replenish.cli.twin_records import TwinRecords
+from replenish.errors import BrokenPromise, StoreError
 from replenish.features.definitions.model import FeatureSet
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.offline.evaluator import evaluate
 from replenish.features.online.twin_plan import KEEP_ALL
 from replenish.history.reposting import Change
 from replenish.stores.journal_reader import JournalReader
+from replenish.stores.layout import RootLayout
 from tests.integration.features_online.online_world import OnlineWorld, online_world, spine_of
 
 SETS = read_feature_sets()
@@ -128,3 +131,28 @@ def test_records_and_snapshots_of_another_log_are_made_again(world: OnlineWorld,
     assert "lies behind place 0" in " ".join(other.notes)
     assert other.take_in() == n_taken
     other.stop()
+
+
+def test_a_twin_that_failed_writes_no_snapshot(
+    world: OnlineWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = world.cutoffs(1)[0]
+    follower = TwinFollower(
+        world.deployment, [SETS["stock_now"]], KEEP_ALL, lambda: clock, SnapshotPace(), folder=tmp_path
+    )
+
+    def fail(*_: object) -> int:
+        raise BrokenPromise("in the middle of a key")
+
+    monkeypatch.setattr(follower.twins["stock_now"], "apply", fail)
+    with pytest.raises(BrokenPromise):
+        follower.take_in()
+    follower.stop()
+    assert not list(tmp_path.rglob("*.snapshot"))
+
+
+def test_without_a_log_nothing_is_made(world: OnlineWorld, tmp_path: Path) -> None:
+    empty = replace(world.deployment, layout=RootLayout(tmp_path / "empty"))
+    with pytest.raises(StoreError, match="no journal"):
+        TwinFollower(empty, [SETS["stock_now"]], KEEP_ALL, lambda: world.cutoffs(1)[0], SnapshotPace())
+    assert not (tmp_path / "empty").exists()
