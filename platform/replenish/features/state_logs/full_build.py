@@ -90,7 +90,7 @@ def build_log(
     for frame in _commits(_logs(definition, postings, build, n_buckets, limits, spill), limits.rows_per_commit):
         lake.append(table, frame, partition_by=[LOG_PART], app=app)
         app, n_rows, n_parts = None, n_rows + frame.height, n_parts + frame[LOG_PART].n_unique()
-    empty = lake.read(table).clear()
+    empty = pl.DataFrame(schema=lake.scan(table).collect_schema())
     through = (through_app(build), source_version)
     if before:
         stale = [part.number for part in before]

@@ -145,7 +145,7 @@ class _GridStep:
 
     def remember_sources(self) -> None:
         """Write the sources' versions into the table: all rows in it are made from these."""
-        empty = self.lake.read(self.grid.table, filters=[(ORIGIN_DATE, "==", self.grid.first_origin)]).clear()
+        empty = pl.DataFrame(schema=self.lake.scan(self.grid.table).collect_schema())
         for name in self.grid.source_names:
             if self._position(name) is None:
                 # Positions of another table, should it ever come back, count no longer.
