@@ -38,7 +38,7 @@ def test_documents_name_no_command_that_does_not_exist() -> None:
     for path in DOCUMENTS:
         for line in re.findall(r"\breplenish ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", "\n".join(code_of(path))):
             if line not in known and line.split()[0] not in known:
-                wrong.append((path.name, line))
+                wrong.append((path.relative_to(ROOT).as_posix(), line))
     assert not wrong
 
 
