@@ -9,9 +9,12 @@ from assets.facts import counts_of, table_result
 from assets.gate import Audit, StageResult, gate_specs, run_gated
 from assets.partitions import origins_of, run_origin
 from assets.settings import origin_settings, stage_settings
-from assets.table_schemas import features_schema, lead_time_schema
+from assets.table_schemas import features_schema, lead_time_schema, lost_sales_schema
+from replenish.control.passed_origins import newest_origin_to_build
 from replenish.features.demand import update_feat_demand
 from replenish.features.lead_time import update_lead_times
+from replenish.features.unconstrained.lost_sales import ESTIMATOR, update_lost_sales
+from resources.clock import ClockResource
 from resources.deployment import DeploymentResource
 from resources.lake import LakeResource
 
@@ -22,15 +25,38 @@ from resources.lake import LakeResource
     check_specs=gate_specs("feat_demand"),
     **stage_settings("features", tier="gold", kinds={"delta", "polars"}),
 )
-def feat_demand(context: dg.AssetExecutionContext, deployment: DeploymentResource, lake: LakeResource) -> Iterator[Any]:
-    """Bring the feature table up to the newest origin."""
+def feat_demand(
+    context: dg.AssetExecutionContext, deployment: DeploymentResource, lake: LakeResource, clock: ClockResource
+) -> Iterator[Any]:
+    """Bring the feature table up to the newest origin whose cut-off has passed."""
 
     def work(audit: Audit) -> StageResult:
-        tables, profile = lake.open(), deployment.profile()
-        commit = update_feat_demand(tables, deployment.dataset(), profile, audit, through=run_origin(context))
+        tables, dataset, profile = lake.open(), deployment.dataset(), deployment.profile()
+        newest = newest_origin_to_build(tables, dataset, clock.now(), run_origin(context))
+        commit = update_feat_demand(tables, dataset, profile, audit, through=newest)
         return table_result(tables, [commit], feature_set_id=profile.feature_set_id, profile=profile.name)
 
     yield from run_gated("feat_demand", features_schema, work)
+
+
+@dg.asset(
+    deps=["fct_demand", "fct_stock"],
+    description="Demand estimated beyond the sales of days that sold out, as increments known at each origin.",
+    check_specs=gate_specs("lost_sales"),
+    **stage_settings("features", tier="gold", kinds={"delta", "polars"}),
+)
+def lost_sales(
+    context: dg.AssetExecutionContext, deployment: DeploymentResource, lake: LakeResource, clock: ClockResource
+) -> Iterator[Any]:
+    """Bring the estimates up to the newest origin whose cut-off has passed."""
+
+    def work(audit: Audit) -> StageResult:
+        tables, dataset = lake.open(), deployment.dataset()
+        newest = newest_origin_to_build(tables, dataset, clock.now(), run_origin(context))
+        commit = update_lost_sales(tables, dataset, audit, through=newest)
+        return table_result(tables, [commit], estimator=ESTIMATOR)
+
+    yield from run_gated("lost_sales", lost_sales_schema, work)
 
 
 @dg.asset(
@@ -54,4 +80,4 @@ def feat_lead_time(
 
 def feature_assets() -> list[dg.AssetsDefinition]:
     """The assets of this stage."""
-    return [feat_demand, feat_lead_time]
+    return [feat_demand, lost_sales, feat_lead_time]

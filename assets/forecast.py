@@ -22,7 +22,7 @@ from resources.registry import RegistryResource
 
 
 @dg.asset(
-    deps=["feat_demand"],
+    deps=["feat_demand", "lost_sales"],
     description="Rolling-origin backtest of the model against seasonal naive and moving average, quantiles included.",
     check_specs=gate_specs("forecast_backtest"),
     pool="training",
@@ -47,7 +47,7 @@ def forecast_backtest(
 
 
 @dg.asset(
-    deps=["feat_demand", "forecast_backtest"],
+    deps=["feat_demand", "lost_sales", "forecast_backtest"],
     description="A challenger model; it becomes champion where the backtest says that it is no worse.",
     pool="training",
     **origin_settings("forecast", tier="silver", kinds={"lightgbm"}),

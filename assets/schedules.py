@@ -17,7 +17,7 @@ WRITES_LAKE = {"replenish/writes": "lake"}
 """One writer per table: runs with this tag queue one behind the other (see dagster.yaml)."""
 
 INTAKE_GROUPS = ("ingest", "history", "gold")
-INTAKE_FEATURES = ("feat_demand",)
+INTAKE_FEATURES = ("feat_demand", "lost_sales")
 """Only what is not partitioned by origin: a file names no origin."""
 MAINTENANCE_CRON = "30 1 * * *"
 """At night, in the data set's zone: long after the last daily run and before the next cut-off."""

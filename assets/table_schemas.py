@@ -28,6 +28,15 @@ def lead_time_schema() -> Any:
     return _schema("features/lead_time", columns, at_least={"lead_time_days": 0, "n_lines": 1})
 
 
+def lost_sales_schema() -> Any:
+    """`features/lost_sales`: one row per series, day and origin that sees its estimate otherwise."""
+    columns = {**SERIES, "event_date": pl.Date(), "knowledge_date": pl.Date(), "lost_milli": None}
+    key = (*SERIES, "event_date", "knowledge_date")
+    return _schema(
+        "features/lost_sales", {**columns, "censored_days": None}, allowed={"censored_days": (-1, 0, 1)}, unique=key
+    )
+
+
 def backtest_schema() -> Any:
     """`forecasts/backtest`: one row per origin, series, step and method."""
     columns = {**SERIES, "step": None, "method": pl.String(), "mean_milli": None}
@@ -140,7 +149,7 @@ def _schema(
     *,
     at_least: Mapping[str, float] | None = None,
     at_most: Mapping[str, float] | None = None,
-    allowed: Mapping[str, Sequence[str]] | None = None,
+    allowed: Mapping[str, Sequence[str | int]] | None = None,
     unique: Sequence[str] = (),
     frame_check: Callable[[pl.DataFrame], bool] | None = None,
 ) -> Any:

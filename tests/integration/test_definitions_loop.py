@@ -21,6 +21,7 @@ ORIGIN = date(2024, 7, 19)
 TABLES = (
     "gold/fct_demand",
     "features/feat_demand",
+    "features/lost_sales",
     "forecasts/demand",
     "forecasts/protection_demand",
     "decisions/replenishment",

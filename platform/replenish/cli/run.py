@@ -17,6 +17,7 @@ from replenish.cli.deployment import Deployment, default_root, now_utc, open_dep
 from replenish.cli.doctor import check_before_start
 from replenish.cli.tables import open_console
 from replenish.contracts.model import TIMESTAMP
+from replenish.control.passed_origins import newest_passed_origin
 from replenish.errors import ContractError
 from replenish.stores.journal_entry import PART_BEARING
 from replenish.stores.layout import RootLayout
@@ -46,12 +47,18 @@ def run_with_progress(layout: RootLayout, *, select: str, origin: date | None, c
 
 
 def choose_origin(deployment: Deployment, asked: date | None, console: Console) -> date:
-    """The origin to run: the one asked for, else the data set's, else the first that sees all data, at most today.
+    """The origin to run: the one asked for, else the data set's, else the first that sees all data and has passed.
 
     Raises:
-        ContractError: Nothing was accepted, so there is no origin to choose.
+        ContractError: Nothing was accepted, so there is no origin to choose; or the cut-off of the one asked for lies
+            ahead.
     """
-    if chosen := asked or deployment.dataset.origin:
+    dataset = deployment.dataset
+    passed = newest_passed_origin(now_utc(), dataset.zone, dataset.cutoff)
+    if chosen := asked or dataset.origin:
+        if chosen > passed:
+            cutoff = f"{dataset.cutoff:%H:%M} {dataset.zone}"
+            raise ContractError(f"the cut-off of origin {chosen} ({cutoff}) lies ahead; the newest to run is {passed}")
         return chosen
     run_with_progress(deployment.layout, select="event_log", origin=None, console=console)
     records = deployment.journal.records(type=PART_BEARING)
@@ -59,13 +66,12 @@ def choose_origin(deployment: Deployment, asked: date | None, console: Console) 
     if not newest:
         raise ContractError("no row was accepted, so there is no origin to run: `replenish status` says why")
     known = pl.Series("known", [max(map(datetime.fromisoformat, newest))], TIMESTAMP).to_frame()
-    dataset = deployment.dataset
-    sees_all, today = known.select(knowledge_date_expr("known", dataset.zone, dataset.cutoff)).item(), now_utc().date()
-    if sees_all > today:
+    sees_all: date = known.select(knowledge_date_expr("known", dataset.zone, dataset.cutoff)).item()
+    if sees_all > passed:
         console.print(
-            f"what became known after {dataset.cutoff:%H:%M} is seen by the origin {sees_all}, not by today's"
+            f"what became known after {dataset.cutoff:%H:%M} is seen by the origin {sees_all}, not by that of {passed}"
         )
-    return min(sees_all, today)
+    return min(sees_all, passed)
 
 
 def run_one_origin(

@@ -22,6 +22,8 @@ class ForecastInputs:
     features: pl.DataFrame
     categories: pl.DataFrame
     """`sku_id, category_id`: any version of the product, since it only groups series."""
+    lost_sales: pl.DataFrame | None = None
+    """Increments of what is estimated beyond the sales of sold-out days; None where nothing was estimated."""
 
 
 def read_inputs(lake: DeltaLake, profile: ForecastProfile) -> ForecastInputs:
@@ -41,6 +43,7 @@ def read_inputs(lake: DeltaLake, profile: ForecastProfile) -> ForecastInputs:
         prices=_read_or_none(lake, "gold/fct_price"),
         features=features,
         categories=_categories(lake),
+        lost_sales=_read_or_none(lake, "features/lost_sales"),
     )
 
 

@@ -27,6 +27,8 @@ class DemandPanel:
     units: npt.NDArray[np.int64]
     is_censored: npt.NDArray[np.bool_]
     """A stock-out fell into the period: its sales are a lower bound of its demand."""
+    lost_milli: npt.NDArray[np.int64] | None = None
+    """Estimated demand beyond the sales of censored periods [thousandths of a unit]; None where nobody estimated it."""
 
     @property
     def n_periods(self) -> int:
@@ -65,6 +67,7 @@ def build_panel(
     *,
     known_at: date,
     period_days: int,
+    lost_sales: pl.DataFrame | None = None,
 ) -> DemandPanel:
     """The panel of the given series as known at an origin.
 
@@ -75,25 +78,40 @@ def build_panel(
         keys: The series, `sku_id, location_id`.
         known_at: The origin: rows with a later `knowledge_date`, or of that day or later, are not seen.
         period_days: 1 for days, 7 for weeks.
+        lost_sales: `features/lost_sales`: increments of `lost_milli` by `event_date` and `knowledge_date`.
     """
     keys = keys.select(SERIES_KEY).unique().sort(SERIES_KEY)
     placed = keys.with_row_index("row")
-    known = increments.filter((pl.col("knowledge_date") <= known_at) & (pl.col("event_date") < known_at))
-    known = known.join(placed, on=SERIES_KEY, how="inner").with_columns(_periods_back(known_at, period_days))
+    known = _known_rows(increments, placed, known_at, period_days)
     n_periods = int(known["back"].max() or 0)  # type: ignore[arg-type]
-    units = np.zeros((keys.height, n_periods), dtype=np.int64)
-    np.add.at(units, (known["row"].to_numpy(), n_periods - known["back"].to_numpy()), known["units"].to_numpy())
+    units = _totals(known, "units", (keys.height, n_periods))
     censored = np.zeros(units.shape, dtype=np.bool_)
     if stock is not None:
         empty = _sold_out_days(stock, known_at).join(placed, on=SERIES_KEY, how="inner")
         empty = empty.with_columns(_periods_back(known_at, period_days)).filter(pl.col("back") <= n_periods)
         censored[empty["row"].to_numpy(), n_periods - empty["back"].to_numpy()] = True
-    return DemandPanel(keys, known_at, period_days, np.maximum(units, 0), censored)
+    lost = None
+    if lost_sales is not None:
+        beyond = _known_rows(lost_sales, placed, known_at, period_days).filter(pl.col("back") <= n_periods)
+        lost = _totals(beyond, "lost_milli", units.shape)
+    return DemandPanel(keys, known_at, period_days, np.maximum(units, 0), censored, lost)
 
 
 def period_starts(origin: date, steps: Sequence[int], period_days: int) -> list[date]:
     """First day of the period each step speaks of: step 1 starts at the origin."""
     return [origin + timedelta(days=(step - 1) * period_days) for step in steps]
+
+
+def _known_rows(increments: pl.DataFrame, placed: pl.DataFrame, known_at: date, period_days: int) -> pl.DataFrame:
+    """Increments that the origin sees, with `row` of their series and `back`, how many periods before it they lie."""
+    known = increments.filter((pl.col("knowledge_date") <= known_at) & (pl.col("event_date") < known_at))
+    return known.join(placed, on=SERIES_KEY, how="inner").with_columns(_periods_back(known_at, period_days))
+
+
+def _totals(known: pl.DataFrame, column: str, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    totals = np.zeros(shape, dtype=np.int64)
+    np.add.at(totals, (known["row"].to_numpy(), shape[1] - known["back"].to_numpy()), known[column].to_numpy())
+    return totals
 
 
 def _periods_back(known_at: date, period_days: int) -> pl.Expr:

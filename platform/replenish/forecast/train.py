@@ -19,6 +19,10 @@ from replenish.forecast.inputs import ForecastInputs, series_codes
 from replenish.forecast.month_days import month_days_of_panel
 from replenish.forecast.panel import SERIES_KEY, DemandPanel, build_panel
 from replenish.forecast.plausible import implausible_periods
+from replenish.units import MILLI
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class ModelCard:
     lists: dict[str, list[str]]
     """Ids behind the category and location codes."""
     columns: tuple[str, ...]
+    n_estimated: int = 0
+    """Rows whose target is an estimate, of periods that sold out; models of before there were estimates have none."""
 
     def as_json(self) -> dict[str, Any]:
         """The card as plain JSON values."""
@@ -54,8 +60,8 @@ def train_model(
     """Fit every block and target on all training origins before `origin`.
 
     Only what was known at `origin` is used: demand increments by `knowledge_date`, features of earlier origins as they
-    were then. Periods with a stock-out or an implausible total, not yet complete periods and series younger than
-    `min_history` are no targets.
+    were then. A period with a stock-out counts with its estimated demand. No targets are those that nobody estimated,
+    those with an implausible total, those not complete and those of series younger than `min_history`.
 
     Raises:
         OutOfRange: Nothing to train on.
@@ -65,17 +71,24 @@ def train_model(
         raise OutOfRange("no training rows before this origin", origin=origin, profile=profile.name)
     codes, lists = series_codes(chosen, inputs.categories)
     rows = prepare_rows(chosen, profile, codes)
-    panel = build_panel(inputs.demand, inputs.stock, chosen, known_at=origin, period_days=profile.period_days)
+    panel = build_panel(
+        inputs.demand,
+        inputs.stock,
+        chosen,
+        known_at=origin,
+        period_days=profile.period_days,
+        lost_sales=inputs.lost_sales,
+    )
     if profile.period_days == 1:
         rows = replace(rows, month_days=month_days_of_panel(panel, rows.frame))
     files: dict[str, str] = {}
-    n_rows, names = 0, ()  # type: int, tuple[str, ...]
+    n_rows, n_estimated, names = 0, 0, ()  # type: int, int, tuple[str, ...]
     for block in profile.blocks:
-        data = block_rows(rows, panel, profile, block, inputs.prices)
+        data, is_estimate = block_rows(rows, panel, profile, block, inputs.prices)
         files |= fit_block(data, block, profile, num_threads=num_threads)
-        n_rows, names = n_rows + data.target.size, data.names
-    card = ModelCard(profile.name, profile.feature_set_id, origin, n_rows, panel.keys.height, lists, names)
-    return TrainedModel(files, card)
+        n_rows, n_estimated, names = n_rows + data.target.size, n_estimated + int(is_estimate.sum()), data.names
+    counts = n_rows, panel.keys.height, lists, names, n_estimated
+    return TrainedModel(files, ModelCard(profile.name, profile.feature_set_id, origin, *counts))
 
 
 def block_rows(
@@ -84,14 +97,14 @@ def block_rows(
     profile: ForecastProfile,
     block: tuple[int, int],
     prices: pl.DataFrame | None,
-) -> BlockRows:
-    """Training rows of one block in canonical order (step, origin, series), usable targets only."""
+) -> tuple[BlockRows, BoolArray]:
+    """Usable training rows of one block in canonical order (step, origin, series), and which targets are estimates."""
     steps = range(block[0], block[1] + 1)
     matrix, names = build_design(rows, steps, profile, prices)
-    target, usable = _targets(rows, panel, profile, steps)
+    target, usable, is_estimate = _targets(rows, panel, profile, steps)
     scale = np.tile(rows.scale, len(steps))
     usable &= np.isfinite(target)
-    return BlockRows(matrix[usable], names, target[usable] / scale[usable], scale[usable])
+    return BlockRows(matrix[usable], names, target[usable] / scale[usable], scale[usable]), is_estimate[usable]
 
 
 def _training_features(features: pl.DataFrame, profile: ForecastProfile, origin: date) -> pl.DataFrame:
@@ -103,8 +116,8 @@ def _training_features(features: pl.DataFrame, profile: ForecastProfile, origin:
 
 def _targets(
     rows: FeatureRows, panel: DemandPanel, profile: ForecastProfile, steps: range
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Units and usability of each row and step, flattened steps outermost."""
+) -> tuple[FloatArray, BoolArray, BoolArray]:
+    """Demand of each row and step, whether it is usable and whether it is an estimate, flattened steps outermost."""
     series = panel.keys.with_row_index("series")
     placed = rows.frame.select(*SERIES_KEY, "origin_date").join(
         series, on=SERIES_KEY, how="left", maintain_order="left"
@@ -112,17 +125,30 @@ def _targets(
     index = placed["series"].to_numpy()
     days_back = (pl.lit(panel.known_at) - pl.col("origin_date")).dt.total_days()
     start = panel.n_periods - placed.select(days_back // profile.period_days).to_series().to_numpy()
-    is_target = ~(panel.is_censored | implausible_periods(panel.units, panel.period_days))
+    demand, is_estimate = demand_of(panel)
+    is_target = np.isfinite(demand) & ~implausible_periods(panel.units, panel.period_days)
     is_old_enough = start - panel.first_sale()[index] >= profile.min_history
-    units = np.full((len(steps), index.size), np.nan)
-    usable = np.zeros(units.shape, dtype=np.bool_)
+    wanted = np.full((len(steps), index.size), np.nan)
+    usable, estimated = np.zeros(wanted.shape, dtype=np.bool_), np.zeros(wanted.shape, dtype=np.bool_)
     for place, step in enumerate(steps):
         period = start + step - 1
         is_known = (period >= 0) & (period < panel.n_periods)
         at = np.where(is_known, period, 0)
-        units[place] = np.where(is_known, panel.units[index, at], np.nan)
+        wanted[place] = np.where(is_known, demand[index, at], np.nan)
         usable[place] = is_known & is_old_enough & is_target[index, at]
-    return units.ravel(), usable.ravel()
+        estimated[place] = is_known & is_estimate[index, at]
+    return wanted.ravel(), usable.ravel(), estimated.ravel()
+
+
+def demand_of(panel: DemandPanel) -> tuple[FloatArray, BoolArray]:
+    """Demand [units] of each series and period, and whether it is an estimate, shape (n_series, n_periods) each.
+
+    NaN where a stock-out hid it and nobody estimated it.
+    """
+    units = panel.units.astype(np.float64)
+    if panel.lost_milli is None:
+        return np.where(panel.is_censored, np.nan, units), np.zeros(units.shape, dtype=np.bool_)
+    return units + panel.lost_milli / MILLI, panel.is_censored
 
 
 def card_from_json(card: Mapping[str, Any]) -> ModelCard:

@@ -11,6 +11,7 @@ from rich.console import Console
 from replenish.cli import run
 from replenish.cli.deployment import Deployment
 from replenish.contracts.dataset import Dataset
+from replenish.errors import ContractError
 from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
 from replenish.stores.lake import DeltaLake
 from replenish.stores.layout import RootLayout
@@ -41,3 +42,19 @@ def test_the_first_origin_that_sees_all_data_but_none_of_the_future(
     monkeypatch.setattr(run, "run_with_progress", lambda *_, **__: None)
     monkeypatch.setattr(run, "now_utc", lambda: NOW)
     assert run.choose_origin(deployment(tmp_path, newest), None, Console(quiet=True)) == origin
+
+
+def test_before_the_cutoff_the_newest_origin_is_yesterdays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    early = NOW.replace(hour=5)
+    monkeypatch.setattr(run, "run_with_progress", lambda *_, **__: None)
+    monkeypatch.setattr(run, "now_utc", lambda: early)
+    shop = deployment(tmp_path, early - timedelta(hours=1))
+    assert run.choose_origin(shop, None, Console(quiet=True)) == date(2025, 2, 28)
+
+
+def test_an_origin_whose_cutoff_lies_ahead_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "now_utc", lambda: NOW)
+    shop = deployment(tmp_path, NOW)
+    assert run.choose_origin(shop, date(2025, 3, 1), Console(quiet=True)) == date(2025, 3, 1)
+    with pytest.raises(ContractError, match=r"cut-off of origin 2025-03-02 \(06:00 UTC\) lies ahead; .* 2025-03-01"):
+        run.choose_origin(shop, date(2025, 3, 2), Console(quiet=True))

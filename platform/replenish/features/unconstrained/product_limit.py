@@ -72,7 +72,9 @@ def mean_from(values: FloatArray, chance: FloatArray, least: FloatArray) -> Floa
     return np.maximum(np.divide(weighted, total, out=least.copy(), where=total > 0), least)
 
 
-def unconstrained_milli(units: IntArray, is_censored: BoolArray, has_begun: BoolArray, first_weekday: int) -> IntArray:
+def unconstrained_milli(
+    units: IntArray, is_censored: BoolArray, has_begun: BoolArray, first_weekday: int, *, first_estimated: int = 0
+) -> IntArray:
     """Demand of every day [thousandths of a unit]: what was sold, and on sold-out days what is to be expected.
 
     The estimate of a day is the mean beyond what was sold, by the product-limit distribution of the day itself and the
@@ -85,6 +87,7 @@ def unconstrained_milli(units: IntArray, is_censored: BoolArray, has_begun: Bool
         is_censored: Days that closed without stock; same shape.
         has_begun: Days from each series' first sale on; earlier ones say nothing of it. Same shape.
         first_weekday: Weekday of the first column, 0 to 6.
+        first_estimated: Column from which on days are estimated; those before it stay what was sold.
 
     Returns:
         Same shape. Never below what was sold; equal to it on days that are not censored.
@@ -94,7 +97,7 @@ def unconstrained_milli(units: IntArray, is_censored: BoolArray, has_begun: Bool
     says = has_begun & ~broken_days(units)
     is_open = says & ~is_censored
     sold, n_open = (units * is_open).sum(axis=0), is_open.sum(axis=0)
-    for day in np.flatnonzero(is_censored.any(axis=0)):
+    for day in first_estimated + np.flatnonzero(is_censored[:, first_estimated:].any(axis=0)):
         rows = np.flatnonzero(is_censored[:, day])
         span = slice(max(day - REFERENCE_DAYS, 0), day + 1)
         scale = _to_weekday(sold[span], n_open[span], weekday[span])

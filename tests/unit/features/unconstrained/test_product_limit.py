@@ -1,22 +1,12 @@
-"""Demand behind stock-outs: the estimate by the book, as known at an origin, and nearer to hidden truth than sales."""
+"""Demand behind stock-outs: the estimate by the book, and nearer to hidden truth than sales."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
-
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replenish.errors import OutOfRange
-from replenish.features.unconstrained.known_demand import (
-    UnconstrainedDays,
-    unconstrained_days,
-    unconstrained_features,
-    unconstrained_targets,
-)
 from replenish.features.unconstrained.product_limit import (
     REFERENCE_DAYS,
     mean_from,
@@ -26,11 +16,6 @@ from replenish.features.unconstrained.product_limit import (
 from replenish.outcomes.retailer import build_world
 from replenish.outcomes.retailer_plan import RetailerPlan
 from replenish.units import MILLI
-
-ZONE, CUTOFF = "Europe/Berlin", time(6)
-ORIGIN = date(2025, 6, 2)
-"""A Monday."""
-ITEM = {"sku_id": "A", "location_id": "S"}
 
 REMISSION = (6, 6, 6, 7, 10, 13, 16, 22, 23)
 REMISSION_BOUNDS = (6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35)
@@ -125,100 +110,6 @@ def test_later_days_and_other_days_known_change_no_estimate(seed: int) -> None:
     assert (whole >= units * MILLI).all()
     assert (whole[~censored] == units[~censored] * MILLI).all()
     assert (unconstrained_milli(units[:, :45], censored[:, :45], begun[:, :45], 3) == whole[:, :45]).all()
-
-
-def gold(units: dict[int, int], empty: dict[int, date]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Sales by days before the origin, and empty counts of days before it with the date that knows them."""
-    sold = [(ORIGIN - timedelta(days=back), n) for back, n in units.items()]
-    demand = pl.DataFrame(
-        [{**ITEM, "event_date": day, "knowledge_date": day + timedelta(days=1), "units": n} for day, n in sold]
-    )
-    counts = []
-    for back, known in empty.items():
-        day = ORIGIN - timedelta(days=back)
-        closing = datetime(day.year, day.month, day.day, 20, tzinfo=UTC)
-        at = datetime(known.year, known.month, known.day, 2, tzinfo=UTC)
-        counts.append({**ITEM, "event_date": day, "event_time": closing, "knowledge_time": at, "on_hand_units": 0})
-    posting = {"version_nr": 1, "posting_kind": "version", "posting_sign": 1}
-    return demand, pl.DataFrame([{**count, **posting} for count in counts])
-
-
-def known(
-    demand: pl.DataFrame, stock: pl.DataFrame | None, origin: date = ORIGIN, n_days: int = 14
-) -> UnconstrainedDays:
-    return unconstrained_days(demand, stock, pl.DataFrame([ITEM]), origin, n_days, zone=ZONE, cutoff=CUTOFF)
-
-
-USUAL = dict.fromkeys(range(60, 0, -1), 6)
-
-
-def test_a_count_that_is_not_known_yet_marks_nothing() -> None:
-    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
-    assert known(demand, stock).milli[0, -3] == 6_000
-    assert known(demand, stock).is_censored[0, -3]
-    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN + timedelta(days=1)})
-    assert known(demand, stock).milli[0, -3] == 1_000
-    assert not known(demand, stock).is_censored.any()
-
-
-def test_what_becomes_known_later_changes_no_origin() -> None:
-    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
-    before = known(demand, stock)
-    late = demand.head(5).with_columns(knowledge_date=pl.lit(ORIGIN + timedelta(days=2)), units=pl.lit(999, pl.Int64))
-    after = known(pl.concat([demand, late]), stock)
-    assert (after.milli == before.milli).all()
-
-
-def test_a_reversed_count_marks_nothing() -> None:
-    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN - timedelta(days=2)})
-    taken_back = stock.with_columns(
-        posting_kind=pl.lit("reversal"),
-        posting_sign=pl.lit(-1, pl.Int64),
-        knowledge_time=pl.col("knowledge_time") + timedelta(hours=20),
-    )
-    assert known(demand, stock).is_censored.any()
-    assert not known(demand, pl.concat([stock, taken_back])).is_censored.any()
-
-
-def test_windows_say_how_much_of_them_is_estimated() -> None:
-    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
-    frame = unconstrained_features([known(demand, stock)], [2, 7])
-    assert frame.row(0, named=True) == {
-        **ITEM,
-        "origin_date": ORIGIN,
-        "unconstrained_milli_sum__2": 12_000,
-        "censored_days__2": 0,
-        "estimated_milli_sum__2": 0,
-        "unconstrained_milli_sum__7": 42_000,
-        "censored_days__7": 1,
-        "estimated_milli_sum__7": 5_000,
-    }
-
-
-def test_targets_carry_sales_estimate_and_flag() -> None:
-    demand, stock = gold({**USUAL, 3: 1}, {3: ORIGIN})
-    rows = unconstrained_targets(known(demand, stock))
-    assert rows.height == 14
-    flagged = rows.filter("is_censored")
-    assert flagged.select("event_date", "units", "unconstrained_milli").rows() == [
-        (ORIGIN - timedelta(days=3), 1, 6_000)
-    ]
-    assert rows.filter(~pl.col("is_censored") & (pl.col("units") * MILLI != pl.col("unconstrained_milli"))).is_empty()
-
-
-def test_without_stock_counts_no_day_is_censored() -> None:
-    demand, _ = gold(USUAL, {3: ORIGIN})
-    days = known(demand, None)
-    assert not days.is_censored.any()
-    assert (days.milli == 6_000).all()
-
-
-def test_windows_longer_than_the_days_are_refused() -> None:
-    demand, stock = gold(USUAL, {3: ORIGIN})
-    with pytest.raises(OutOfRange, match="longer"):
-        unconstrained_features([known(demand, stock)], [15])
-    with pytest.raises(OutOfRange, match="at least one day"):
-        known(demand, stock, n_days=0)
 
 
 @pytest.mark.parametrize("seed", [5, 7])
