@@ -28,6 +28,15 @@ class DemandShift:
 
 
 @dataclass(frozen=True)
+class RecordShares:
+    """Shares of a day's sale lines that come late, that are corrected later, and that are taken back again."""
+
+    late: float = 0.02
+    corrected: float = 0.005
+    retracted: float = 0.002
+
+
+@dataclass(frozen=True)
 class RetailerPlan:
     """Size, seed and peculiarities of a built-in retailer.
 
@@ -45,6 +54,7 @@ class RetailerPlan:
     demand_shift: DemandShift | None = None
     with_faults: bool = True
     n_extra_days: int = 14
+    shares: RecordShares = RecordShares()
 
     def __post_init__(self) -> None:
         if min(self.n_skus, self.n_locations, self.n_days) < 1 or self.n_extra_days < 0:

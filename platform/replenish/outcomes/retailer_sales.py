@@ -17,7 +17,6 @@ OPENING, CLOSING = 8 * 3600, 20 * 3600
 NEW_LINE_CHANCE = 0.6
 """Chance that the next unit of a sku goes to another line: lines of 1.7 units on average."""
 NEW_BASKET_CHANCE = 0.45
-LATE_CHANCE, WRONG_CHANCE, MISTAKE_CHANCE = 0.02, 0.005, 0.002
 KNOWN_CUSTOMER_CHANCE = 0.4
 
 
@@ -94,9 +93,9 @@ def record_lines(plan: RetailerPlan, true: SaleLines, day: int) -> SaleLines:
     chance = rng.random((3, n))
     lag = rng.integers(30, 1_200, n)
     later = (1 + rng.integers(0, 5, n)) * SECONDS_PER_DAY + rng.integers(-7_200, 7_200, n)
-    recorded = np.where(chance[0] < LATE_CHANCE, _morning(true.sold) + later, true.sold + lag)
+    recorded = np.where(chance[0] < plan.shares.late, _morning(true.sold) + later, true.sold + lag)
     mended = _morning(recorded) + (1 + rng.integers(0, 8, n)) * SECONDS_PER_DAY + rng.integers(-7_200, 7_200, n)
-    is_wrong, is_mistake = chance[1] < WRONG_CHANCE, chance[2] < MISTAKE_CHANCE
+    is_wrong, is_mistake = chance[1] < plan.shares.corrected, chance[2] < plan.shares.retracted
     excess = np.where(is_wrong, 1 + rng.integers(0, 3, n), 0)
     first = replace(true, units=true.units + excess, recorded=recorded)
     correction = replace(true, recorded=mended).take(np.flatnonzero(is_wrong))
