@@ -10,28 +10,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replenish.cli.allocator import share_freed_memory
-from tests.faults.code_digest import code_digest
-from tests.poison.cdc_door import poison_cdc_door
-from tests.poison.file_door import poison_file_door
-from tests.poison.http_door import poison_http_door
-from tests.poison.judge import Tally
-from tests.poison.kafka_door import poison_kafka_door
 
-Poisoning = Callable[[Path, int, int], Tally]
-DOORS: dict[str, tuple[Poisoning, float]] = {
-    "file": (poison_file_door, 0.30),
-    "http": (poison_http_door, 0.50),
-    "kafka": (poison_kafka_door, 0.10),
-    "cdc": (poison_cdc_door, 0.10),
-}
-"""Each door with its share of the inputs."""
+if TYPE_CHECKING:
+    from tests.poison.judge import Tally
+
+Poisoning = Callable[[Path, int, int], "Tally"]
+SHARES = {"file": 0.30, "http": 0.50, "kafka": 0.10, "cdc": 0.10}
+"""Each door's share of the inputs."""
 MAX_GROWTH_MB = 100.0
-
-
 RECORD = Path(__file__).parents[2] / "docs" / "poison.json"
 """Whole runs, one after another; see docs/resilience.md."""
 
@@ -40,12 +31,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--door", choices=sorted(DOORS), action="append")
+    parser.add_argument("--door", choices=sorted(SHARES), action="append")
     parser.add_argument("--record", action="store_true", help="add the run to docs/poison.json")
     asked = parser.parse_args()
-    # As in every process of the product.
+    # As in every process of the product, before anything brings threads.
     share_freed_memory()
-    doors = {name: asked.inputs if asked.door else round(asked.inputs * DOORS[name][1]) for name in asked.door or DOORS}
+    doors = {name: asked.inputs if asked.door else round(asked.inputs * SHARES[name]) for name in asked.door or SHARES}
     results = [_poisoned(name, n_inputs, asked.seed) for name, n_inputs in doors.items()]
     n_inputs, n_wrong = (sum(result[key] for result in results) for key in ("inputs", "findings"))
     grown_mb = max(result["memory_grown_mb"] for result in results)
@@ -55,11 +46,16 @@ def main() -> int:
     return 1 if n_wrong else 0
 
 
+def poisoning(door: str) -> Poisoning:
+    """What poisons a door: (folder, inputs, seed) to a tally."""
+    return getattr(import_module(f"tests.poison.{door}_door"), f"poison_{door}_door")
+
+
 def _poisoned(name: str, n_inputs: int, seed: int) -> dict[str, Any]:
     """Run one door and tell what came of it."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        tally = DOORS[name][0](Path(folder), n_inputs, seed)
+        tally = poisoning(name)(Path(folder), n_inputs, seed)
     if tally.grown_mb > MAX_GROWTH_MB:
         tally.blame(f"memory grew by {tally.grown_mb:.0f} MB")
     seconds = round(time.monotonic() - started)
@@ -78,6 +74,8 @@ def _poisoned(name: str, n_inputs: int, seed: int) -> dict[str, Any]:
 
 
 def _record(seed: int, results: list[dict[str, Any]]) -> None:
+    from tests.faults.code_digest import code_digest
+
     runs = json.loads(RECORD.read_text()) if RECORD.exists() else []
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=RECORD.parent, capture_output=True, text=True, check=False

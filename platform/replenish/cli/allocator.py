@@ -13,7 +13,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def share_freed_memory() -> None:
-    """Let threads share two arenas; call before the first thread.
+    """Let threads share two arenas; call before the first thread, so before frames and tables are imported.
 
     Parsers, table writers and compressors each bring threads, and each thread an arena that keeps what was freed in it:
     hundreds of megabytes over some thousand files, though no more is in use than after the first.

@@ -30,7 +30,6 @@ from replenish.cli import (
     status,
     twin,
 )
-from replenish.cli.allocator import share_freed_memory
 from replenish.cli.deployment import default_root
 from replenish.errors import ReplenishError
 from replenish.stores.full_disk import refusing_when_full
@@ -67,8 +66,7 @@ follow.group.command("kafka")(follow_kafka.follow_kafka)
 
 
 def main() -> None:
-    """Entry point: an expected error, or any of a full disk, is one line and exit code 2, all else a traceback."""
-    share_freed_memory()
+    """The command: an expected error, or any of a full disk, is one line and exit code 2, all else a traceback."""
     try:
         with refusing_when_full("go on", default_root()):
             app()

@@ -10,17 +10,21 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replenish.cli.allocator import share_freed_memory
-from replenish.cli.deployment import default_root, open_deployment
-from replenish.cli.door_process import run_door
-from replenish.cli.serve_workers import METRICS_VARIABLE, READY
-from replenish.ingest.http.limits import HttpLimits
-from replenish.ingest.http.server import DoorServer
+
+if TYPE_CHECKING:
+    from replenish.ingest.http.server import DoorServer
 
 
 def serve_as_worker(listener: int, life: int, n_workers: int) -> int:
     """Serve on an inherited socket until told to stop, or until the supervisor is gone; the exit code."""
+    # Imported here: `share_freed_memory` comes before libraries that start threads.
+    from replenish.cli.deployment import default_root, open_deployment
+    from replenish.cli.door_process import run_door
+    from replenish.cli.serve_workers import METRICS_VARIABLE, READY
+    from replenish.ingest.http.limits import HttpLimits
 
     def ready(server: DoorServer) -> None:
         threading.Thread(target=_stop_with_supervisor, args=(life, server), daemon=True).start()
