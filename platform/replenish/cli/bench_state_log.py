@@ -228,6 +228,7 @@ def _grid() -> FeatureGrid:
         _feature("units_day_min__28", "min", window_days=28),
         _feature("units_day_max__28", "max", window_days=28),
         _feature("days_since_last_sale", "days_since"),
+        _feature("days_since_first_sale", "days_since_first"),
         FeatureDefinition(
             "trend", "ratio", "share", "", numerator="units_mean__7", denominator_feature="units_mean__28"
         ),

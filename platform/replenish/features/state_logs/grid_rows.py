@@ -3,8 +3,8 @@
 A window of bounded width reads the event days that it covers. Two kinds of features look back without bound: the
 newest active day, and divisors that count from the first one. Recent days settle them nearly always: an active day
 among them is the newest there is, and one before the window makes its divisor the full width. Where they do not, more
-of the ledger of these keys is read, in the end all of it; the age of a series always needs all. Latest values come from
-the stored state logs.
+of the ledger of these keys is read, in the end all of it. The age of a series needs all, unless the rows of the origin
+before are there: then only the keys that news says something old of. Latest values come from the stored state logs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from replenish.features.definitions.model import FeatureDefinition, FeatureSet
 from replenish.features.offline.evaluator import evaluate
 from replenish.features.offline.measure_features import feature_window
 from replenish.features.offline.measures import latest_of
+from replenish.features.state_logs.grid_ages import FIRST_DAY, carried_first_days
 from replenish.features.state_logs.grid_definition import AS_OF, ORIGIN_DATE, FeatureGrid
 from replenish.features.state_logs.look_up import stored_as_of_join
 from replenish.stores.lake import DeltaLake
@@ -29,11 +30,18 @@ LOOK_BACKS_DAYS = (14, 75, None)
 """Days before the windows that are read for features without bound, one after the other until they settle them."""
 
 _ROW = "_grid_row"
-_UNBOUNDED = ("days_since", "days_since_first")
+_OPEN = "_grid_open"
+_AGE = "days_since_first"
+_UNBOUNDED = ("days_since", _AGE)
 
 
 def grid_rows(
-    lake: DeltaLake, grid: FeatureGrid, keys: pl.DataFrame, origins: Sequence[date], versions: Mapping[str, int]
+    lake: DeltaLake,
+    grid: FeatureGrid,
+    keys: pl.DataFrame,
+    origins: Sequence[date],
+    versions: Mapping[str, int],
+    before: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Features of keys at origins, each as known at the origin's cut-off.
 
@@ -43,12 +51,14 @@ def grid_rows(
         keys: The entity's columns.
         origins: Consecutive dates.
         versions: Version of each source's table that is read.
+        before: Rows of the origin before the first, taken from these versions; saves reading what they settle.
 
     Returns:
         Entity, `origin_date`, `as_of` and the features in the set's order; in order of origin and key.
     """
     spine = grid.spine(keys, origins)
     rows = _windowed(lake, grid, spine, versions)
+    rows = _aged(lake, grid, rows, versions, before)
     rows = _latest(lake, grid, rows)
     for feature in grid.feature_set.features:
         if feature.aggregation == "ratio":
@@ -59,26 +69,63 @@ def grid_rows(
 
 
 def _windowed(lake: DeltaLake, grid: FeatureGrid, spine: pl.DataFrame, versions: Mapping[str, int]) -> pl.DataFrame:
-    """The spine with all features but latest values and ratios."""
-    wanted = [f for f in grid.feature_set.features if f.aggregation not in ("last", "ratio")]
+    """The spine with all features but ages, latest values and ratios."""
+    wanted = [f for f in grid.feature_set.features if f.aggregation not in (_AGE, "last", "ratio")]
     if not wanted or spine.is_empty():
         return spine.with_columns(pl.lit(None, dtype=pl.Int64).alias(f.name) for f in wanted)
     helpers = {f.name: _age_of(f) for f in wanted if f.denominator == "since_first"}
-    open_ones = [f for f in wanted if f.aggregation in _UNBOUNDED or f.name in helpers]
+    open_ones = [f for f in wanted if f.aggregation == "days_since" or f.name in helpers]
     rows = _evaluated(lake, grid, spine, versions, (*wanted, *helpers.values()), LOOK_BACKS_DAYS[0], None)
-    rows = rows.with_row_index(_ROW)
-    key = list(grid.feature_set.entity)
     is_settled = pl.all_horizontal(pl.lit(True), *(_is_settled(f, helpers.get(f.name)) for f in open_ones))
-    # Nothing but the whole ledger tells the age of a series.
-    is_aged = any(feature.aggregation == "days_since_first" for feature in open_ones)
-    for look_back in LOOK_BACKS_DAYS[-1 if is_aged else 1 :]:
-        keys = rows.filter(~is_settled).select(key).unique()
-        if keys.is_empty():
+    for look_back in LOOK_BACKS_DAYS[1:]:
+        found = _of_keys(lake, grid, rows, ~is_settled, versions, (*open_ones, *helpers.values()), look_back)
+        if found is None:
             break
-        again = rows.join(keys, on=key, how="semi", nulls_equal=True).select(_ROW, *spine.columns)
-        found = _evaluated(lake, grid, again, versions, (*open_ones, *helpers.values()), look_back, keys)
-        rows = _replaced(rows, found.drop(spine.columns))
-    return rows.drop(_ROW, *(helper.name for helper in helpers.values()))
+        rows = found
+    return rows.drop(helper.name for helper in helpers.values())
+
+
+def _aged(
+    lake: DeltaLake, grid: FeatureGrid, rows: pl.DataFrame, versions: Mapping[str, int], before: pl.DataFrame | None
+) -> pl.DataFrame:
+    """The rows with the ages of their series."""
+    ages = [f for f in grid.feature_set.features if f.aggregation == _AGE]
+    rows = rows.with_columns(pl.lit(None, dtype=pl.Int64).alias(f.name) for f in ages)
+    if not ages or rows.is_empty():
+        return rows
+    key = list(grid.feature_set.entity)
+    rows = rows.with_columns(pl.lit(before is None).alias(_OPEN))
+    if before is not None:
+        last = rows[ORIGIN_DATE][-1]
+        for age in ages:
+            carried = carried_first_days(lake, grid, age, before, last, versions)
+            carried = carried.with_columns(_is_carried=pl.lit(True))
+            rows = rows.join(carried, on=key, how="left", nulls_equal=True, maintain_order="left")
+            days = (pl.col(ORIGIN_DATE) - pl.col(FIRST_DAY)).dt.total_days()
+            rows = rows.with_columns(days.alias(age.name), pl.col(_OPEN) | pl.col("_is_carried").is_null())
+            rows = rows.drop(FIRST_DAY, "_is_carried")
+    found = _of_keys(lake, grid, rows, pl.col(_OPEN), versions, tuple(ages), None)
+    return (rows if found is None else found).drop(_OPEN)
+
+
+def _of_keys(
+    lake: DeltaLake,
+    grid: FeatureGrid,
+    rows: pl.DataFrame,
+    which: pl.Expr,
+    versions: Mapping[str, int],
+    features: tuple[FeatureDefinition, ...],
+    look_back: int | None,
+) -> pl.DataFrame | None:
+    """The rows with some features read again for the keys of some of them; None where these are none."""
+    key = list(grid.feature_set.entity)
+    keys = rows.filter(which).select(key).unique()
+    if keys.is_empty():
+        return None
+    numbered = rows.with_row_index(_ROW)
+    again = numbered.join(keys, on=key, how="semi", nulls_equal=True).select(_ROW, *key, ORIGIN_DATE, AS_OF)
+    found = _evaluated(lake, grid, again, versions, features, look_back, keys)
+    return _replaced(numbered, found.drop(*key, ORIGIN_DATE, AS_OF)).drop(_ROW)
 
 
 def _evaluated(
@@ -105,7 +152,7 @@ def _evaluated(
 def _age_of(feature: FeatureDefinition) -> FeatureDefinition:
     """The age of a feature's series, under a name that no feature of a set can have."""
     fields = {"window_days": None, "offset_days": 0, "denominator": None}
-    return replace(feature, name=f"_age_of_{feature.name}", aggregation="days_since_first", **fields)  # type: ignore[arg-type]
+    return replace(feature, name=f"_age_of_{feature.name}", aggregation=_AGE, **fields)  # type: ignore[arg-type]
 
 
 def _is_settled(feature: FeatureDefinition, helper: FeatureDefinition | None) -> pl.Expr:

@@ -121,11 +121,17 @@ class _GridStep:
         """Append the rows of new origins; how many."""
         n_rows = 0
         for origins in self._blocks(first, through, self.keys.height):
-            rows = grid_rows(self.lake, self.grid, self.keys, origins, self.versions)
+            rows = grid_rows(self.lake, self.grid, self.keys, origins, self.versions, self._before(origins[0]))
             n_rows += rows.height
             app = (_THROUGH, (origins[-1] - _EPOCH).days)
             self.lake.append(self.grid.table, rows, partition_by=[ORIGIN_DATE], app=app)
         return n_rows
+
+    def _before(self, origin: date) -> pl.DataFrame | None:
+        """The stored rows of the origin before, which stragglers were looked for in."""
+        if origin == self.grid.first_origin:
+            return None
+        return self.lake.read(self.grid.table, filters=[(ORIGIN_DATE, "in", [origin - _DAY])])
 
     def restate(self, last: date) -> GridUpdate:
         """Take old rows again where a straggler may have changed them."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -45,8 +48,7 @@ def some_features(seed: int) -> tuple[Feature, ...]:
     return tuple(chosen)
 
 
-def grid_of(setting: Setting, seed: int) -> FeatureGrid:
-    features = some_features(seed)
+def grid_of(setting: Setting, features: tuple[Feature, ...]) -> FeatureGrid:
     entity, clocks = ENTITY[: setting.n_entity], (setting.zone, setting.cutoff)
     question = Question(features, spine_frame([]), ledger_frame([]), entity, fact_key(setting), *clocks, setting.kinds)
     feature_set = feature_set_of(question)
@@ -70,7 +72,7 @@ def test_a_grid_that_grows_is_the_evaluators(lake: DeltaLake, seed: int, monkeyp
     # Histories last some weeks: with the usual look-back nothing before them would ever be asked for.
     monkeypatch.setattr(grid_rows, "LOOK_BACKS_DAYS", (seed % 3, seed % 3 * 3, None))
     setting, histories = drawn_histories(seed, n_histories=4)
-    grid, chance = grid_of(setting, seed), random.Random(seed)
+    grid, chance = grid_of(setting, some_features(seed)), random.Random(seed)
     ledgers = list(ledgers_by_arrival(setting, histories, seed, n_steps=3))
     keys = ledgers[-1].select(grid.feature_set.entity).unique()
     through = grid.first_origin + timedelta(days=2)
@@ -87,10 +89,62 @@ def test_a_grid_that_grows_is_the_evaluators(lake: DeltaLake, seed: int, monkeyp
     assert (again.commit, again.n_new_rows, again.n_taken_again) == (done.commit, 0, 0)
 
 
+@pytest.mark.parametrize("seed", range(300, 312))
+def test_ages_that_are_carried_on_are_the_evaluators(
+    lake: DeltaLake, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting, histories = drawn_histories(seed, n_histories=4)
+    ages = [f for f in draw_features(Seeded(seed), n_each=4) if f.aggregation == "days_since_first"]
+    grid = grid_of(setting, tuple(ages))
+    *_, whole = ledgers_by_arrival(setting, histories, seed, n_steps=1)
+    keys = whole.select(grid.feature_set.entity).unique()
+    write_as_silver(lake, whole)
+    n_read = []
+    monkeypatch.setattr(grid_rows, "_of_keys", partial(_counting, n_read, grid_rows._of_keys))
+    through = grid.first_origin
+    for _ in range(25):
+        update_feature_grid(lake, grid, keys, through, limits=SMALL)
+        through += timedelta(days=1)
+    if keys.height:
+        expected = rows_from_nothing(grid, whole, keys, through - timedelta(days=1))
+        assert_frame_equal(read_feature_grid(lake, grid), expected)
+        # The first origin reads every key; later ones only those that news speaks of.
+        assert n_read[0] == keys.height
+        assert sum(n_read) < 25 * keys.height
+
+
+def test_a_series_that_nobody_speaks_of_keeps_its_first_day(lake: DeltaLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, _ = drawn_histories(7)
+    grid = grid_of(setting, (Feature("age", "days_since_first", "units"),))
+    key = dict.fromkeys(grid.feature_set.entity, "a")
+    rows = []
+    for nr in range(6):
+        event = grid.instant(grid.first_origin) + timedelta(days=nr - 2, hours=10)
+        fact = {**key, "fact_id": str(nr), "event_time": event, "event_date": event.date(), "knowledge_time": event}
+        rows.append({**fact, "version_nr": 1, "posting_kind": "version", "posting_sign": 1, "units": 5})
+    # The first day is told of again, five days later.
+    rows.append(rows[0] | {"fact_id": "again", "knowledge_time": rows[0]["event_time"] + timedelta(days=5)})
+    ledger = ledger_frame(rows)
+    write_as_silver(lake, ledger.with_columns(event_month=pl.lit(0, pl.Int32)))
+    keys, n_read = ledger.select(grid.feature_set.entity).unique(), list[int]()
+    monkeypatch.setattr(grid_rows, "_of_keys", partial(_counting, n_read, grid_rows._of_keys))
+    for nr in range(6):
+        update_feature_grid(lake, grid, keys, grid.first_origin + timedelta(days=nr), limits=SMALL)
+    through = grid.first_origin + timedelta(days=5)
+    assert_frame_equal(read_feature_grid(lake, grid), rows_from_nothing(grid, ledger, keys, through))
+    assert (n_read[0], sum(n_read)) == (1, 2)
+
+
+def _counting(n_read: list[int], read: Callable[..., pl.DataFrame | None], *arguments: Any) -> pl.DataFrame | None:
+    _, grid, rows, which, *_ = arguments
+    n_read.append(rows.filter(which).select(grid.feature_set.entity).n_unique())
+    return read(*arguments)
+
+
 @pytest.mark.parametrize("seed", range(200, 204))
 def test_what_becomes_known_later_changes_no_row_of_the_past(lake: DeltaLake, seed: int) -> None:
     setting, histories = drawn_histories(seed, n_histories=4)
-    grid = grid_of(setting, seed)
+    grid = grid_of(setting, some_features(seed))
     *_, whole = ledgers_by_arrival(setting, histories, seed, n_steps=1)
     keys = whole.select(grid.feature_set.entity).unique()
     n_new = 0
