@@ -13,15 +13,16 @@ from assets.table_schemas import features_schema, lead_time_schema, lost_sales_s
 from replenish.control.passed_origins import newest_origin_to_build
 from replenish.features.demand import update_feat_demand
 from replenish.features.lead_time import update_lead_times
-from replenish.features.unconstrained.lost_sales import ESTIMATOR, update_lost_sales
+from replenish.features.unconstrained.lost_sales import update_lost_sales
+from replenish.features.unconstrained.lost_windows import ESTIMATOR
 from resources.clock import ClockResource
 from resources.deployment import DeploymentResource
 from resources.lake import LakeResource
 
 
 @dg.asset(
-    deps=["fct_demand", "fct_price", "fct_stock", "dim_product"],
-    description="Lags, windows, price, promotion, calendar and censoring per series, as known at each origin.",
+    deps=["fct_demand", "fct_price", "fct_stock", "dim_product", "lost_sales"],
+    description="Lags, windows of sales and of demand, price, calendar, censoring per series, as known at each origin.",
     check_specs=gate_specs("feat_demand"),
     **stage_settings("features", tier="gold", kinds={"delta", "polars"}),
 )

@@ -13,7 +13,6 @@ from assets.partitions import origins_of
 from assets.settings import origin_settings
 from assets.table_schemas import reconciliation_schema
 from replenish.cli.silver_at import SilverAt
-from replenish.cli.twin_follower import twin_folder
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.online.served_log import read_served
 from replenish.features.reconciliation.reconcile import (
@@ -71,7 +70,7 @@ def served_reconciliation(
 def reconciled(lake: DeltaLake, deployment: DeploymentResource, origin: date) -> Reconciliation:
     """The reconciliation of one origin against the present definitions."""
     dataset, feature_sets = deployment.dataset(), read_feature_sets()
-    folders = sorted(twin_folder(deployment.layout).glob("*/served"))
+    folders = sorted(deployment.layout.twin.glob("*/served"))
     answers = (answer for folder in folders for answer in read_served(folder))
     history = SilverAt(lake, deployment.contracts(), dataset)
     return reconcile_origin(answers, feature_sets, history, origin, zone=dataset.zone, cutoff=dataset.cutoff)

@@ -17,7 +17,7 @@ from replenish.contracts.dataset_writer import write_dataset
 from replenish.contracts.reader import PLATFORM_FOLDER
 from replenish.stores.layout import RootLayout
 
-PROGRAM = "from replenish.cli.entry import main; main()"
+PROGRAM = "from replenish.cli.entry import start; start()"
 
 
 class ServingProcess:

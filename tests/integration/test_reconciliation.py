@@ -17,7 +17,7 @@ from replenish.bitemporal import origin_instant
 from replenish.cli.deployment import Deployment
 from replenish.cli.silver_at import SilverAt
 from replenish.cli.stages import run_to_silver
-from replenish.cli.twin_follower import SnapshotPace, TwinFollower, twin_folder
+from replenish.cli.twin_follower import SnapshotPace, TwinFollower
 from replenish.features.definitions.identity import feature_set_digest
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.offline.evaluator import evaluate
@@ -69,7 +69,7 @@ def right(deployment: Deployment) -> list[ServedVector]:
 
 def run(deployment: Deployment, vectors: list[ServedVector]) -> tuple[bool, bool]:
     """(whether the check passed, whether what depends on it ran)."""
-    folder = twin_folder(deployment.layout)
+    folder = deployment.layout.twin
     shutil.rmtree(folder, ignore_errors=True)
     for vector in vectors:
         log = ServedLog(folder / vector.feature_set / "served", every=1)

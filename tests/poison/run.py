@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from replenish.cli.allocator import share_freed_memory
+from replenish.cli.allocator import tune_allocators
 
 if TYPE_CHECKING:
     from tests.poison.judge import Tally
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="add the run to docs/poison.json")
     asked = parser.parse_args()
     # As in every process of the product, before anything brings threads.
-    share_freed_memory()
+    tune_allocators()
     doors = {name: asked.inputs if asked.door else round(asked.inputs * SHARES[name]) for name in asked.door or SHARES}
     results = [_poisoned(name, n_inputs, asked.seed) for name, n_inputs in doors.items()]
     n_inputs, n_wrong = (sum(result[key] for result in results) for key in ("inputs", "findings"))

@@ -37,7 +37,7 @@ ROWS_PER_REQUEST = 1000
 N_CONNECTIONS = 4
 MESSAGES_AT_A_TIME = 25_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PROGRAM = "from replenish.cli.entry import main; main()"
+PROGRAM = "from replenish.cli.entry import start; start()"
 FIELDS = ("location_id", "sold_at", "sale_id", "sku_id", "units", "revenue_cents", "customer_id")
 COLUMNS = "{" + ", ".join(f"{name}: {name}" for name in FIELDS) + "}"
 DATASET = f"""

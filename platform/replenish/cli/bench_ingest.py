@@ -225,7 +225,7 @@ def _serving(root: Path) -> Iterator[_Door]:
     layout = RootLayout(root)
     root.mkdir(parents=True)
     write_dataset(read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml"), layout.dataset_file)
-    program = "from replenish.cli.entry import main; main()"
+    program = "from replenish.cli.entry import start; start()"
     process = subprocess.Popen(
         [sys.executable, "-c", program, "serve", "--port", "0", "--workers", str(WORKERS)],
         env={**os.environ, "REPLENISH_ROOT": str(root)},

@@ -82,7 +82,7 @@ def run_online_bench(
             sys.setswitchinterval(switch)
             gc.unfreeze()
             follower.stop()
-        snapshots = sorted((root / "twin" / feature_set.name).glob("*.snapshot"))
+        snapshots = sorted((layout.twin / feature_set.name).glob("*.snapshot"))
         return {
             "keys": len(follower.twins[feature_set.name]),
             "features": len(feature_set.features),
@@ -91,7 +91,7 @@ def run_online_bench(
             "states_mb": memory - before,
             "states_kb_per_key": (memory - before) * 1024 / n_keys,
             "snapshot_mb": snapshots[-1].stat().st_size / 2**20,
-            "records_mb": (root / "twin" / "records.sqlite").stat().st_size / 2**20,
+            "records_mb": (layout.twin / "records.sqlite").stat().st_size / 2**20,
             **measured,
             "resident_mb_at_end": _resident_mb(),
         }

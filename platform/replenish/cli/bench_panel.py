@@ -27,7 +27,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from replenish.cli.allocator import share_freed_memory
+from replenish.cli.allocator import tune_allocators
 from replenish.cli.panel_sales import FIRST_DAY, N_DAYS, panel_sales
 from replenish.errors import BrokenPromise
 from replenish.features.definitions.model import FeatureDefinition, FeatureSet, FeatureSource, SourceColumn
@@ -237,5 +237,5 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    share_freed_memory()
+    tune_allocators()
     print(json.dumps(measure_panel_form(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from replenish.cli.allocator import share_freed_memory
+from replenish.cli.allocator import tune_allocators
 
 
-def main() -> None:
+def start() -> None:
     """Run `replenish` with the arguments of the process."""
-    share_freed_memory()
+    tune_allocators()
     # Imported here: frames, tables and arrays start threads as they load, and each brings an arena.
     from replenish.cli.main import main as run_command
 

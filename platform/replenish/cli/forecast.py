@@ -70,7 +70,7 @@ def backtest(
     The profile's features are brought up to date first: no run has built those of a profile that none forecasts with.
     """
     # Here and not above: LightGBM takes seconds to import, and every other command would pay for it.
-    from replenish.features.demand import update_feat_demand
+    from replenish.cli.stages import update_demand_features
     from replenish.forecast.backtest import OUR_METHOD, backtest_profile
 
     deployment = open_deployment(root or default_root())
@@ -78,7 +78,7 @@ def backtest(
     day = origin.date() if origin else deployment.dataset.origin
     chosen = read_profile(profile)
     with console.status("features"):
-        update_feat_demand(deployment.lake, deployment.dataset, chosen, through=day)
+        update_demand_features(deployment.lake, deployment.dataset, chosen, through=day)
     with console.status("backtest"):
         summary = backtest_profile(deployment.lake, deployment.dataset, chosen, day)
     by_method = summary.pivot(on="method", index=["steps", "metric"], values="value", sort_columns=True)

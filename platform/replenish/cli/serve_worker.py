@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from replenish.cli.allocator import share_freed_memory
+from replenish.cli.allocator import tune_allocators
 
 if TYPE_CHECKING:
     from replenish.ingest.http.server import DoorServer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def serve_as_worker(listener: int, life: int, n_workers: int) -> int:
     """Serve on an inherited socket until told to stop, or until the supervisor is gone; the exit code."""
-    # Imported here: `share_freed_memory` comes before libraries that start threads.
+    # Imported here: `tune_allocators` comes before libraries that start threads.
     from replenish.cli.deployment import default_root, open_deployment
     from replenish.cli.door_process import run_door
     from replenish.cli.serve_workers import METRICS_VARIABLE, READY
@@ -41,5 +41,5 @@ def _stop_with_supervisor(life: int, server: DoorServer) -> None:
 
 
 if __name__ == "__main__":
-    share_freed_memory()
+    tune_allocators()
     sys.exit(serve_as_worker(*map(int, sys.argv[1:4])))

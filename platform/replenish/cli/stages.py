@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
 from replenish.cli.deployment import CHECKOUT, Deployment
+from replenish.contracts.dataset import Dataset
 from replenish.contracts.dbt_render import LAKE_VARIABLE
-from replenish.contracts.profile import read_profile
+from replenish.contracts.profile import ForecastProfile, read_profile
 from replenish.errors import NotApplicable, StoreError
 from replenish.features.demand import update_feat_demand
 from replenish.features.lead_time import update_lead_times
+from replenish.features.unconstrained.lost_sales import update_lost_sales
 from replenish.history.bronze import append_bronze
 from replenish.history.silver import SilverUpdate, update_silver
 from replenish.ingest.door import IngestReport, ingest_folder
@@ -79,7 +82,16 @@ def run_to_features(
     run_to_silver(deployment, now=now)
     build_gold_tables(deployment.lake, deployment.layout.root / "dbt", threads=threads)
     dataset = replace(deployment.dataset, profile=profile) if profile else deployment.dataset
-    update_feat_demand(deployment.lake, dataset, read_profile(dataset.profile), through=through)
+    update_demand_features(deployment.lake, dataset, read_profile(dataset.profile), through=through)
+
+
+def update_demand_features(
+    lake: DeltaLake, dataset: Dataset, profile: ForecastProfile, *, through: date | None = None
+) -> None:
+    """Lost sales where they can be estimated, then the demand features of every origin up to `through`."""
+    with suppress(NotApplicable):
+        update_lost_sales(lake, dataset, through=through)
+    update_feat_demand(lake, dataset, profile, through=through)
 
 
 def run_lead_times(deployment: Deployment, origins: list[date]) -> None:

@@ -14,7 +14,7 @@ from replenish.cli.allocator import keep_freed_memory
 from replenish.cli.deployment import CHECKOUT, Deployment, default_root, now_utc, open_deployment
 from replenish.cli.doctor_visit import require_sound_journal
 from replenish.cli.twin_app import ServedSets, build_twin_app
-from replenish.cli.twin_follower import SnapshotPace, TwinFollower, chosen_sets, twin_folder
+from replenish.cli.twin_follower import SnapshotPace, TwinFollower, chosen_sets
 from replenish.digests import file_digest, json_digest
 from replenish.errors import ContractError
 from replenish.features.definitions.reader import read_feature_sets
@@ -85,7 +85,7 @@ def features_code_digest() -> str:
 
 
 def _serve(deployment: Deployment, follower: TwinFollower, listener: object, log_every: int) -> int:
-    folder = twin_folder(deployment.layout)
+    folder = deployment.layout.twin
     logs = {name: ServedLog(folder / name / "served", log_every) for name in follower.twins}
     served = ServedSets(follower, deployment.contracts, logs, features_code_digest(), version("replenish"))
     server: DoorServer = door_server(build_twin_app(served, now_utc), HttpLimits())

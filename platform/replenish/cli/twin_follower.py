@@ -18,7 +18,6 @@ from replenish.features.online.feature_twin import FeatureTwin
 from replenish.features.online.snapshot_file import SnapshotWriter, restore_twin
 from replenish.features.online.twin_plan import KeptHistory
 from replenish.stores.journal_reader import JournalReader
-from replenish.stores.layout import RootLayout
 
 POLL_SECONDS = 0.005
 SLACK = timedelta(seconds=60)
@@ -34,11 +33,6 @@ class SnapshotPace:
 
     seconds: float = 300.0
     records: int = 50_000
-
-
-def twin_folder(layout: RootLayout) -> Path:
-    """Everything of the twins of a deployment; all of it can be made again from the log."""
-    return layout.root / "twin"
 
 
 class TwinFollower:
@@ -63,7 +57,7 @@ class TwinFollower:
         folder: Path | None = None,
     ) -> None:
         self.root = deployment.layout.root
-        self._clock, self._pace, self._folder = clock, pace, folder or twin_folder(deployment.layout)
+        self._clock, self._pace, self._folder = clock, pace, folder or deployment.layout.twin
         self._reader = JournalReader(deployment.layout.journal)
         # Where there is no log, nothing is made.
         self._reader.last_seq()

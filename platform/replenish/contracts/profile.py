@@ -62,6 +62,7 @@ class ForecastProfile:
         per_window = (
             *("units_sum", "units_mean", "units_sd", "active_periods", "unit_revenue_cents"),
             *("in_stock_units", "in_stock_days", "in_stock_mean"),
+            *("unconstrained_milli_sum", "lost_milli_sum"),
         )
         return (
             *(f"units_lag_{n}" for n in self.lags),

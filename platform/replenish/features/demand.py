@@ -30,12 +30,16 @@ from replenish.features.supplier_lead_time import (
     supplier_lead_time_features,
     supplier_lead_times,
 )
+from replenish.features.unconstrained.lost_windows import LOST_SALES_TABLE, check_estimated, unconstrained_features
 from replenish.stores.lake import DeltaLake, TableCommit, accept_all
 
 FEAT_DEMAND_TABLE = "features/feat_demand"
 DEMAND_TABLE = "gold/fct_demand"
 
-_INTEGER_COLUMNS = ("price_cents", "is_promotion", "lead_time_n_lines", "in_stock_units__", "in_stock_days__")
+_INTEGER_COLUMNS = (
+    *("price_cents", "is_promotion", "lead_time_n_lines", "in_stock_units__", "in_stock_days__"),
+    *("unconstrained_milli_sum__", "lost_milli_sum__"),
+)
 """Columns that are integers or null; they are built as floats only where NaN has to stand for null."""
 
 
@@ -48,6 +52,8 @@ class GoldFrames:
     stock: pl.DataFrame | None = None
     products: pl.DataFrame | None = None
     supply: pl.DataFrame | None = None
+    lost_sales: pl.DataFrame | None = None
+    """`features/lost_sales`, which is estimated before features are built."""
 
 
 def update_feat_demand(
@@ -72,6 +78,7 @@ def update_feat_demand(
 
     Raises:
         NotApplicable: No demand is known, or none was at `through`.
+        StoreError: Lost sales are estimated in this lake, but not up to `through`.
         AuditFailed: From `audit`; blocks committed before stay.
     """
     gold = _read_gold(lake, dataset)
@@ -81,6 +88,7 @@ def update_feat_demand(
     newest = profile.period_index(through or _newest_knowledge_date(gold.demand))
     if newest < first:
         raise NotApplicable("not_applicable: no demand was known then", dataset=dataset.dataset_id, through=through)
+    check_estimated(lake, profile.period_start(newest))
     watermark = f"feat_demand:{profile.feature_set_id[:16]}"
     done = lake.app_version(FEAT_DEMAND_TABLE, watermark) if lake.has(FEAT_DEMAND_TABLE) else None
     start = first if done is None else done + 1
@@ -127,6 +135,7 @@ def _read_gold(lake: DeltaLake, dataset: Dataset) -> GoldFrames:
         stock=table("gold/fct_stock", "stock_counts"),
         products=table("gold/dim_product", "products"),
         supply=table("gold/fct_supply", "purchase_orders", "receipts"),
+        lost_sales=table(LOST_SALES_TABLE, "stock_counts"),
     )
 
 
@@ -214,6 +223,7 @@ def _built(
         censored=censored_demand(axes, numbered, gold.stock),
         prices=price_values(axes, gold.prices),
         lead_times=supplier_lead_times(axes, gold.supply, gold.products),
+        lost_sales=gold.lost_sales,
     )
     for block in blocks:
         features = _block_arrays(sources, axes, profile, block)
@@ -229,6 +239,7 @@ class _Sources:
     censored: CensoredDemand | None
     prices: KnownValues | None
     lead_times: SupplierLeadTimes | None
+    lost_sales: pl.DataFrame | None
 
 
 def _block_arrays(sources: _Sources, axes: BuildAxes, profile: ForecastProfile, block: OriginBlock) -> FeatureArrays:
@@ -236,6 +247,7 @@ def _block_arrays(sources: _Sources, axes: BuildAxes, profile: ForecastProfile, 
     sums = {w: features[f"units_sum__{w}"].astype(np.int64) for w in profile.windows}
     age = features["periods_since_first_sale"].astype(np.int64)
     features |= censoring_features(sources.censored, profile, sums, age, block)
+    features |= unconstrained_features(sources.lost_sales, axes, profile, sums, block)
     features |= price_features(sources.prices, axes, profile, block)
     features |= supplier_lead_time_features(sources.lead_times, axes, block)
     return features

@@ -19,6 +19,7 @@ from replenish.forecast.holidays import holiday_columns
 from replenish.forecast.panel import SERIES_KEY
 from replenish.forecast.planned_prices import planned_prices
 from replenish.forecast.plausible import implausible_lags
+from replenish.units import MILLI
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -29,7 +30,8 @@ DAYS_PER_YEAR = 364
 """A year in whole weeks, so that last year's value has the same weekday."""
 
 _LAG = re.compile(r"units_lag_(\d+)")
-_WINDOW = re.compile(r"(units_sum|units_sd|active_periods|in_stock_units)__(\d+)")
+_WINDOW = re.compile(r"(units_sum|units_sd|active_periods|in_stock_units|unconstrained_milli_sum)__(\d+)")
+_ESTIMATED = "unconstrained_milli_sum"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ def prepare_rows(features: pl.DataFrame, profile: ForecastProfile, category_code
     lags = {int(m[1]): _column(frame, c) / scale for c in frame.columns if (m := _LAG.fullmatch(c))}
     columns: dict[str, FloatArray] = {"log_scale": np.log(scale)}
     for name in sorted(frame.columns):
-        if match := _WINDOW.fullmatch(name):
+        # Where nobody counts stock, nothing is estimated: a column of nulls would only blur the choice of columns.
+        if (match := _WINDOW.fullmatch(name)) and not (
+            match[1] == _ESTIMATED and frame[name].null_count() == frame.height
+        ):
             columns[name] = _window_column(frame, match[1], int(match[2]), scale, profile.period_days)
     for name in ("price_ratio__28", "price_cents"):
         if name in frame.columns:
@@ -93,6 +98,7 @@ def _plausible(frame: pl.DataFrame, profile: ForecastProfile) -> pl.DataFrame:
             changed.append(pl.when(pl.Series(~inside.any(axis=1))).then(pl.col(name)).alias(name))
         else:
             excess = pl.Series(np.where(inside, lags, 0.0).sum(axis=1).astype(np.int64))
+            excess = excess * MILLI if match[1] == _ESTIMATED else excess
             changed.append((pl.col(name) - excess).clip(lower_bound=0).alias(name))
     return frame.with_columns(changed)
 
@@ -200,8 +206,8 @@ def _window_column(frame: pl.DataFrame, kind: str, window: int, scale: FloatArra
     values = _column(frame, f"{kind}__{window}")
     if kind == "active_periods":
         return values / window
-    if kind == "units_sum":
-        return values / (window * scale)
+    if kind in ("units_sum", _ESTIMATED):
+        return values / (window * scale * (MILLI if kind == _ESTIMATED else 1))
     if kind == "in_stock_units":
         days = _column(frame, f"in_stock_days__{window}") / period_days
         with np.errstate(invalid="ignore", divide="ignore"):

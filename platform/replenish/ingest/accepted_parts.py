@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -130,6 +130,14 @@ def write_part(
     Args:
         are_kept: They brought nothing new.
     """
+    part, kept = write_rows(rows, contract, bucket, name, accepted, are_kept=are_kept)
+    return replace(part, digest=ordered_rows_digest(kept))
+
+
+def write_rows(
+    rows: pl.DataFrame, contract: Contract, bucket: str, name: str, accepted: Path, *, are_kept: bool = False
+) -> tuple[AcceptedPart, pl.DataFrame]:
+    """`write_part` without the digest of the rows, which takes longer than all the rest; the rows that it is of."""
     folder = accepted / contract.stream / bucket
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
@@ -142,15 +150,9 @@ def write_part(
     for level in (folder, folder.parent, accepted, accepted.parent):
         sync_folder(level)
     failpoint("parts.synced")
-    return AcceptedPart(
-        path.relative_to(accepted).as_posix(),
-        bucket,
-        kept.height,
-        days_mask(kept),
-        file_digest(path),
-        ordered_rows_digest(kept),
-        rows["knowledge_time"].max().isoformat() if are_kept else None,  # type: ignore[union-attr]
-    )
+    kept_until = rows["knowledge_time"].max().isoformat() if are_kept else None  # type: ignore[union-attr]
+    place = path.relative_to(accepted).as_posix()
+    return AcceptedPart(place, bucket, kept.height, days_mask(kept), file_digest(path), kept_until=kept_until), kept
 
 
 def clear_folder(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +15,16 @@ from replenish.contracts.dataset import Feed
 from replenish.contracts.validate import compile_row_checks
 from replenish.errors import FileFault
 from replenish.ingest.content_ids import number_occurrences
-from replenish.ingest.gate import DEAD_SCHEMA, gate_chunk
+from replenish.ingest.gate import DEAD_SCHEMA, GatedChunk, gate_chunk
 from replenish.ingest.mapping import BATCH_SUFFIX, FeedMapping
 from replenish.ingest.readers import SourceChunk, read_chunks
 from replenish.ingest.repeated_exclusions import repeats_of_excluded
 from replenish.ingest.spool import WHOLE_STREAM, RowSpool, split_by_month
 
 DEAD = "dead"
+MISSING_COLUMN = "missing_column"
+GATES = 2
+"""Chunks judged at a time, beside the one that is parsed and the one that is sorted in: a file keeps two cores busy."""
 
 
 @dataclass
@@ -64,21 +69,7 @@ def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
             than the contract's `max_dead_share` of its rows are faulty (rows left out on purpose do not count).
     """
     feed, contract = mapping.feed, mapping.contract
-    checks = compile_row_checks(contract)
-    for chunk in read_chunks(path, feed.format):
-        intake.offered += chunk.offered
-        if feed.format.type == "jsonl":
-            chunk = _with_absent_columns(chunk, mapping)
-        if mapping.missing_columns(chunk.frame.columns):
-            _count_rest(path, mapping, intake)
-            raise FileFault(
-                "missing_column",
-                f"no column {', '.join(map(repr, mapping.missing_columns(chunk.frame.columns)))}",
-                feed=feed.feed_id,
-            )
-        if not chunk.offered:
-            continue
-        gated = gate_chunk(chunk, mapping, checks)
+    for gated in _gated_chunks(path, mapping, intake):
         intake.n_faulty += gated.n_faulty
         intake.bury(gated.dead)
         for bucket, rows in split_by_month(gated.sound) if contract.is_keyed_by_date else [(WHOLE_STREAM, gated.sound)]:
@@ -88,6 +79,37 @@ def take_in(path: Path, mapping: FeedMapping, intake: Intake) -> None:
         worst = ", ".join(f"{reason} {count}" for reason, count in intake.reasons.most_common(3))
         raise FileFault("dead_share", f"{intake.n_faulty} of {n_judged} rows are faulty: {worst}", feed=feed.feed_id)
     intake.count_repeats(feed)
+
+
+def _gated_chunks(path: Path, mapping: FeedMapping, intake: Intake) -> Iterator[GatedChunk]:
+    """The chunks of a file in order, the next ones judged in threads meanwhile; a fault comes in its turn."""
+    checks, waiting = compile_row_checks(mapping.contract), deque[tuple[int, Future[GatedChunk]]]()
+
+    def next_gated() -> GatedChunk:
+        offered, gated = waiting.popleft()
+        intake.offered += offered
+        return gated.result()
+
+    with ThreadPoolExecutor(GATES) as gates:
+        try:
+            for chunk in read_chunks(path, mapping.feed.format):
+                if mapping.feed.format.type == "jsonl":
+                    chunk = _with_absent_columns(chunk, mapping)
+                if missing := mapping.missing_columns(chunk.frame.columns):
+                    text = f"no column {', '.join(map(repr, missing))}"
+                    raise FileFault(MISSING_COLUMN, text, feed=mapping.feed.feed_id)
+                if chunk.offered:
+                    waiting.append((chunk.offered, gates.submit(gate_chunk, chunk, mapping, checks)))
+                if len(waiting) > GATES:
+                    yield next_gated()
+        except FileFault as fault:
+            while waiting:
+                yield next_gated()
+            if fault.reason == MISSING_COLUMN:
+                _count_rest(path, mapping, intake)
+            raise
+        while waiting:
+            yield next_gated()
 
 
 def _with_absent_columns(chunk: SourceChunk, mapping: FeedMapping) -> SourceChunk:

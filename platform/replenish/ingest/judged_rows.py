@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -13,9 +14,9 @@ import polars as pl
 from replenish.contracts.dataset import Dataset, Feed
 from replenish.contracts.model import Contract
 from replenish.contracts.version_rules import OlderVersion
-from replenish.digests import json_digest
+from replenish.digests import json_digest, ordered_rows_digest
 from replenish.errors import BrokenPromise
-from replenish.ingest.accepted_parts import AcceptedPart, PartIndex, days_mask, write_part
+from replenish.ingest.accepted_parts import AcceptedPart, PartIndex, days_mask, write_rows
 from replenish.ingest.gate import DEAD_SCHEMA
 from replenish.ingest.intake import Intake, sound_rows
 from replenish.ingest.known_facts import judge_facts
@@ -23,6 +24,8 @@ from replenish.ingest.mapping import json_of
 from replenish.ingest.reasons import KEY_CONFLICT, RETRACTION_OF_UNKNOWN
 
 ALL_DAYS = -1
+DIGESTS = 2
+"""Parts whose digest is taken at a time, while the next bucket is judged."""
 _JUDGEMENT = 2
 """Rises when equal rules make other parts: 2 keeps what brought nothing new."""
 _RULES = {
@@ -37,7 +40,7 @@ NO_SPAN: dict[str, datetime | None] = {f"{c}_{end}": None for c in _SPANNED for 
 
 
 class JudgedRows:
-    """Sums over the buckets of one delivery while they are judged and written, one in memory at a time.
+    """Sums over the buckets of one delivery while they are judged and written, a few in memory at a time.
 
     Args:
         contract: Of the stream.
@@ -69,15 +72,18 @@ class JudgedRows:
             ("accepted", "duplicate", "corrections", "retractions", "cancellations", "revived"), 0
         )
         self._spans: list[pl.DataFrame] = []
+        self._written: list[tuple[AcceptedPart, Future[str]]] = []
         self.parts: list[AcceptedPart] = []
         self.late_dead: list[pl.DataFrame] = []
 
     def judge(self, intake: Intake, index: PartIndex) -> None:
         """Judge every bucket of an intake; FileFault `key_conflict` unless conflicts are set aside."""
-        for bucket in intake.sound.buckets():
-            self.add(bucket, sound_rows(intake, bucket), index)
+        with ThreadPoolExecutor(DIGESTS) as self._digests:
+            for bucket in intake.sound.buckets():
+                self._add(bucket, sound_rows(intake, bucket), index)
+            self.parts = [replace(part, digest=digest.result()) for part, digest in self._written]
 
-    def add(self, bucket: str, rows: pl.DataFrame, index: PartIndex) -> None:
+    def _add(self, bucket: str, rows: pl.DataFrame, index: PartIndex) -> None:
         """Judge the rows of one bucket and write the accepted ones."""
         contract = self._contract
         days = days_mask(rows) if contract.is_keyed_by_date else ALL_DAYS
@@ -108,8 +114,12 @@ class JudgedRows:
             self._write(facts.to_keep.with_columns(labels), bucket, are_kept=True)
 
     def _write(self, rows: pl.DataFrame, bucket: str, *, are_kept: bool = False) -> None:
-        name = f"{self._part_name}-{len(self.parts)}"
-        self.parts.append(write_part(rows, self._contract, bucket, name, self._into, are_kept=are_kept))
+        name = f"{self._part_name}-{len(self._written)}"
+        part, kept = write_rows(rows, self._contract, bucket, name, self._into, are_kept=are_kept)
+        self._written.append((part, self._digests.submit(ordered_rows_digest, kept)))
+        if len(self._written) > DIGESTS:
+            # No more rows in memory than those of the digests under way.
+            self._written[-DIGESTS - 1][1].result()
 
     def letters(self, intake: Intake) -> pl.DataFrame:
         """All dead rows of the delivery (`gate.DEAD_SCHEMA`), by row number."""

@@ -83,6 +83,11 @@ class RootLayout:
         return self.root / "outbox"
 
     @property
+    def twin(self) -> Path:
+        """Records and snapshots of the online twins, and what they served; all but that can be made from the log."""
+        return self.root / "twin"
+
+    @property
     def reports(self) -> Path:
         """HTML reports for people."""
         return self.root / "reports"

@@ -27,7 +27,7 @@ from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT
 
-PROGRAM = "from replenish.cli.entry import main; main()"
+PROGRAM = "from replenish.cli.entry import start; start()"
 SALES = """
 create table sales (
     shop text not null, sold_at timestamptz not null, id integer not null, article text not null,

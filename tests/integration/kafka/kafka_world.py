@@ -56,7 +56,7 @@ class KafkaWorld:
 
     def follow_once(self, **environment: str) -> subprocess.CompletedProcess[str]:
         """`replenish follow kafka till --once`, as its own process."""
-        start = "from replenish.cli.entry import main; main()"
+        start = "from replenish.cli.entry import start; start()"
         command = [sys.executable, "-c", start, "follow", "kafka", "till", "--once"]
         env = os.environ | {"REPLENISH_ROOT": str(self.layout.root)} | environment
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)

@@ -36,7 +36,7 @@ def test_a_killed_redrive_is_finished_by_the_next(tmp_path: Path, place: str) ->
     ]).result()  # fmt: skip
     group.close()
     journal.close()
-    command = [sys.executable, "-c", "from replenish.cli.entry import main; main()"]
+    command = [sys.executable, "-c", "from replenish.cli.entry import start; start()"]
     command += ["dead-letters", "redrive", "--feed", "events.sales"]
     env = os.environ | {"REPLENISH_ROOT": str(world.layout.root)}
     killed = subprocess.run(command, env=env | {"REPLENISH_FAILPOINT": f"{place}:kill:1"}, check=False, timeout=120)

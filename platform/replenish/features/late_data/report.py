@@ -28,6 +28,7 @@ from replenish.features.late_data.effects import (
 )
 from replenish.features.late_data.punctual import punctual_changes, recorded_changes
 from replenish.features.late_data.what_if_lake import WhatIfLake
+from replenish.features.unconstrained.lost_sales import lost_sales_increments
 from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 
 REPORT_DAYS = 28
@@ -153,23 +154,26 @@ def _features(
         raise NotApplicable("not_applicable: no features of this profile yet", profile=profile.name)
     where = {"zone": dataset.zone, "cutoff": dataset.cutoff, "series": series}
     known, punctual = (
-        build_demand_features(_gold(world), profile, origins, **where)  # type: ignore[arg-type]
+        build_demand_features(_gold(world, dataset, origins), profile, origins, **where)  # type: ignore[arg-type]
         for world in (recorded, on_time)
     )
     return known, punctual
 
 
-def _gold(lake: WhatIfLake) -> GoldFrames:
+def _gold(lake: WhatIfLake, dataset: Dataset, origins: Sequence[date]) -> GoldFrames:
     """Gold as the feature build takes it; a table without rows is one that the data set has not."""
 
     def table(name: str) -> pl.DataFrame | None:
         rows = lake.read(name) if lake.has(name) else None
         return None if rows is None or rows.is_empty() else rows
 
+    demand, stock = lake.read("gold/fct_demand"), table("gold/fct_stock")
+    clock = {"zone": dataset.zone, "cutoff": dataset.cutoff}
     return GoldFrames(
-        demand=lake.read("gold/fct_demand"),
+        demand=demand,
         prices=table("gold/fct_price"),
-        stock=table("gold/fct_stock"),
+        stock=stock,
+        lost_sales=None if stock is None else lost_sales_increments(demand, stock, origins[0], origins[-1], **clock),  # type: ignore[arg-type]
         products=table("gold/dim_product"),
         supply=table("gold/fct_supply"),
     )

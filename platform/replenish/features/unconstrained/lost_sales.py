@@ -22,14 +22,10 @@ from replenish.features.censoring import censored_demand
 from replenish.features.demand import DEMAND_TABLE, series_of
 from replenish.features.series import SERIES_COLUMNS, BuildAxes, demand_changes
 from replenish.features.unconstrained.known_days import KnownDays, Revision
+from replenish.features.unconstrained.lost_windows import LOST_SALES_TABLE, WATERMARK
 from replenish.stores.lake import DeltaLake, TableCommit, accept_all
 
-LOST_SALES_TABLE = "features/lost_sales"
-ESTIMATOR = "product_limit@1"
-"""How sold-out days are estimated. One of another meaning gets another name, and the table is built anew."""
-
 _DEMAND_COLUMNS = (*SERIES_COLUMNS, "event_date", "knowledge_date", "units")
-_WATERMARK = f"lost_sales:{ESTIMATOR}"
 _EPOCH = date(1970, 1, 1)
 
 
@@ -59,7 +55,7 @@ def update_lost_sales(
     if demand.is_empty():
         raise NotApplicable("not_applicable: no demand is known", dataset=dataset.dataset_id)
     held = lake.read(LOST_SALES_TABLE) if lake.has(LOST_SALES_TABLE) else None
-    done = None if held is None else lake.app_version(LOST_SALES_TABLE, _WATERMARK)
+    done = None if held is None else lake.app_version(LOST_SALES_TABLE, WATERMARK)
     if held is not None and done is None:
         raise StoreError("made by another estimator; drop the table, and it is built anew", table=LOST_SALES_TABLE)
     first = demand.select(pl.col("knowledge_date").min()).item() if done is None else date.fromordinal(done + 1)
@@ -72,7 +68,7 @@ def update_lost_sales(
         demand, lake.read("gold/fct_stock"), first, last, zone=dataset.zone, cutoff=dataset.cutoff, held=held
     )
     audit(rows)
-    return lake.append(LOST_SALES_TABLE, rows, app=(_WATERMARK, last.toordinal()))
+    return lake.append(LOST_SALES_TABLE, rows, app=(WATERMARK, last.toordinal()))
 
 
 def lost_sales_increments(

@@ -22,8 +22,11 @@ SAID_OTHERWISE = {
 }
 """Names of today, which count periods, and those of the daily set."""
 
-NOT_SAID_YET = ("in_stock_units__", "in_stock_days__", "in_stock_mean__", "price_ratio__", "lead_time_")
-"""They need two ledgers at once, or latest values over several origins: more than the vocabulary can say."""
+NOT_SAID_YET = (
+    *("in_stock_units__", "in_stock_days__", "in_stock_mean__", "price_ratio__", "lead_time_"),
+    *("unconstrained_milli_sum__", "lost_milli_sum__"),
+)
+"""They need two ledgers at once, an estimate, or latest values over several origins: more than the vocabulary can say."""
 
 
 @cache
