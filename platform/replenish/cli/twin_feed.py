@@ -19,7 +19,7 @@ from replenish.features.definitions.model import FeatureSet, FeatureSource
 from replenish.features.online.postings import Posting, PostingBatch, postings_of
 
 # The one reader of accepted parts; it deserves a public name.
-from replenish.history.bronze import AcceptedFile, read_parts
+from replenish.history.bronze import AcceptedFile, read_accepted
 from replenish.history.cancelled_sales import match_cancellations
 from replenish.history.ledger import build_ledger, first_versions
 from replenish.history.reposting import Concerned, Records, compare_postings, concerned_by, read_records
@@ -86,7 +86,7 @@ class LedgerFeed:
             return LedgerStep(seq, None, pl.DataFrame(), pl.DataFrame())
         paths = tuple(self._layout.accepted / part["path"] for part in parts)
         file = AcceptedFile(seq, sum(part["rows"] for part in parts), paths)
-        return self.take_in(read_parts([file], self._contracts[stream]), stream, seq, chain)
+        return self.take_in(read_accepted([file], self._contracts[stream]), stream, seq, chain)
 
     def take_in(self, rows: pl.DataFrame, stream: str, seq: int, chain: str) -> LedgerStep:
         """What the bronze rows of one place of the log change; they are kept for what comes later.

@@ -63,7 +63,7 @@ def append_bronze(
     fit_table(table, contract, "bronze", contract.bronze_schema, lake)
     after, commit = lake.app_version(table, BRONZE_APP) or 0, None
     for batch in _batches(_accepted_files(stream, journal, layout, after)):
-        rows = read_parts(batch, contract)
+        rows = read_accepted(batch, contract)
         audit(rows)
         app = (BRONZE_APP, batch[-1].seq)
         commit = lake.append(table, rows, partition_by=["knowledge_date"], app=app, app_from=after)
@@ -95,7 +95,7 @@ def _batches(files: Iterable[AcceptedFile]) -> Iterator[list[AcceptedFile]]:
         yield batch
 
 
-def read_parts(batch: list[AcceptedFile], contract: Contract) -> pl.DataFrame:
+def read_accepted(batch: list[AcceptedFile], contract: Contract) -> pl.DataFrame:
     """The accepted rows of some files as bronze has them; BrokenPromise where they are not as many as were counted."""
     frames = [_read_part(path, file.seq, contract) for file in batch for path in file.parts]
     rows = pl.concat([pl.DataFrame(schema=contract.bronze_schema), *frames])

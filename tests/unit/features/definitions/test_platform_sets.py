@@ -26,7 +26,7 @@ NOT_SAID_YET = (
     *("in_stock_units__", "in_stock_days__", "in_stock_mean__", "price_ratio__", "lead_time_"),
     *("unconstrained_milli_sum__", "lost_milli_sum__"),
 )
-"""They need two ledgers at once, an estimate, or latest values over several origins: more than the vocabulary can say."""
+"""They need two ledgers at once, estimates, or latest values over several origins: more than the vocabulary says."""
 
 
 @cache
