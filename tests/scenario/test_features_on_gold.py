@@ -16,8 +16,9 @@ from polars.testing import assert_frame_equal
 
 from replenish.bitemporal import knowledge_date_expr, origin_instant_expr
 from replenish.cli.deployment import Deployment
-from replenish.cli.stages import build_gold_tables, run_to_silver
+from replenish.cli.stages import build_gold_tables, run_to_silver, update_demand_features
 from replenish.contracts.model import POLARS_TYPES
+from replenish.contracts.profile import read_profile
 from replenish.features.definitions.model import COUNTED_KINDS, FeatureDefinition, FeatureSet, FeatureSource
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.offline.evaluator import evaluate
@@ -25,6 +26,7 @@ from replenish.features.offline.ledger_parts import declared_ledger
 from tests.oracle.compare import is_same
 from tests.oracle.known_at import Feature, known_values
 from tests.scenario.worlds import NOW, small_retailer
+from tests.unit.features.definitions.test_platform_sets import daily_name
 
 pytestmark = pytest.mark.slow
 INCREMENT_KEY = ("event_date", "knowledge_date")
@@ -167,6 +169,26 @@ def test_gold_gives_what_the_oracle_says_of_silver(ledgers: Ledgers) -> None:
             assert not wrong, (key, row["as_of"], wrong)
             n_values += len(expected)
     assert n_values > 3_000
+
+
+def test_the_forecast_reads_what_the_daily_set_says(ledgers: Ledgers) -> None:
+    daily, deployment, profile = sets()["demand_daily"], ledgers.deployment, read_profile("demo")
+    dataset = deployment.dataset
+    update_demand_features(deployment.lake, dataset, profile)
+    rows = deployment.lake.read("features/feat_demand").sort(*daily.entity, "origin_date")
+    as_of = origin_instant_expr("origin_date", dataset.zone, dataset.cutoff)
+    spine = rows.select(*daily.entity, as_of=as_of)
+    said = evaluate(daily, spine, ledgers.of_gold(daily), dataset.zone, dataset.cutoff)
+    n_compared = 0
+    for column in profile.feature_columns:
+        name = daily_name(column)
+        if name not in daily.feature_names:
+            continue
+        n_compared += rows.height
+        both = pl.DataFrame({"trained": rows[column], "said": said[name]})
+        wrong = [row for row in both.iter_rows() if not is_same(*row)]
+        assert not wrong, (column, len(wrong), wrong[:3])
+    assert n_compared > 20_000
 
 
 def _posting(row: dict[str, object], feature_set: FeatureSet, source: FeatureSource) -> dict[str, object]:

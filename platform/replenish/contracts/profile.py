@@ -21,7 +21,7 @@ PROFILE_FOLDER = Path(__file__).resolve().parents[2] / "policies" / "forecast"
 PERIOD_ANCHOR = date(1970, 1, 5)
 """Start of period 0: a Monday, so that weekly periods run from Monday to Sunday."""
 
-FEATURE_DEFINITIONS_VERSION = 1
+FEATURE_DEFINITIONS_VERSION = 2
 """Raised whenever a feature of the same name gets another meaning, so that its feature-set id changes."""
 
 

@@ -87,7 +87,7 @@ def demand_features(
             revenue[position],
             total,
             out=np.full(total.shape, np.nan),
-            where=(total > 0) & (revenue[position] > 0),
+            where=total != 0,
         )
     return features
 
