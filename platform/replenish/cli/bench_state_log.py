@@ -191,7 +191,8 @@ def _build_and_sum(folder: Path, n_events: int, n_keys: int, seed: int) -> dict[
 
     def evaluated() -> int:
         ledgers = {"sales": lake.scan(_TABLE)}
-        return sum(len(rows) for rows, _ in evaluate_partitions(sums, spine, ledgers, _ZONE, _CUTOFF))
+        spill = folder / "staged"
+        return sum(len(rows) for rows, _ in evaluate_partitions(sums, spine, ledgers, _ZONE, _CUTOFF, spill=spill))
 
     n_rows, of_sums = _timed(evaluated)
     return {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -80,10 +82,15 @@ def evaluate_partitions(
     *,
     as_of: str = "as_of",
     rows_at_once: int = ROWS_AT_ONCE,
+    spill: Path | None = None,
 ) -> Iterator[tuple[pl.Series, pl.DataFrame]]:
     """`evaluate` by partitions of entities, one at a time: (row numbers of the spine, those rows with features).
 
     Entities are parted in order of their keys. At least one partition is given, an empty one for an empty spine.
+
+    Args:
+        spill: A folder that nobody else uses, made and taken away here. With it a ledger still to be read is read once,
+            however many partitions there are; without it once for each.
     """
     instant = _checked_instants(feature_set, spine, ledgers, as_of)
     calendar = _calendar(instant, zone, cutoff)
@@ -92,20 +99,28 @@ def evaluate_partitions(
     entities, number = _numbered_entities(spine, feature_set.entity)
     size = _partition_size(feature_set, entities.height, instant, ledgers, rows_at_once)
     sources = [feature_set.source(name) for name in _sources_of(feature_set)]
+    if spill is not None:
+        # Left by one that was killed.
+        shutil.rmtree(spill, ignore_errors=True)
     parts: dict[str, LedgerParts] = {}
     for source in sources:
         ledger = declared_ledger(ledgers[source.name], source)
         columns = ledger_columns(feature_set, source)
-        parts[source.name] = LedgerParts(ledger, columns, feature_set.entity, entities, size)
-    for nr, start in enumerate(range(0, max(entities.height, 1), size)):
-        stop = min(start + size, entities.height)
-        rows = np.arange(len(number)) if stop - start == entities.height else _rows_between(number, start, stop)
-        axis, order = query_axis(number[rows] - start, instant[rows], calendar)
-        features = _Partition(feature_set, axis, nr, parts).columns()
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order), dtype=np.int64)
-        frame = pl.concat([spine[rows], pl.DataFrame(features)[place]], how="horizontal")
-        yield pl.Series(_ROW, rows), frame
+        own = None if spill is None else spill / source.name
+        parts[source.name] = LedgerParts(ledger, columns, feature_set.entity, entities, size, own)
+    try:
+        for nr, start in enumerate(range(0, max(entities.height, 1), size)):
+            stop = min(start + size, entities.height)
+            rows = np.arange(len(number)) if stop - start == entities.height else _rows_between(number, start, stop)
+            axis, order = query_axis(number[rows] - start, instant[rows], calendar)
+            features = _Partition(feature_set, axis, nr, parts).columns()
+            place = np.empty(len(order), dtype=np.int64)
+            place[order] = np.arange(len(order), dtype=np.int64)
+            frame = pl.concat([spine[rows], pl.DataFrame(features)[place]], how="horizontal")
+            yield pl.Series(_ROW, rows), frame
+    finally:
+        if spill is not None:
+            shutil.rmtree(spill, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -150,6 +151,27 @@ def test_partitions_hold_few_rows_and_together_are_the_whole() -> None:
     assert sorted(row for rows, _ in parts for row in rows) == list(range(question.spine.height))
     whole = evaluate(*args)
     for rows, frame in parts:
+        assert frame.equals(whole[rows])
+
+
+def test_a_ledger_still_to_be_read_is_dealt_to_files_once(tmp_path: Path) -> None:
+    question = question_of(batch_of(9_200))
+    features, spill = feature_set_of(question), tmp_path / "staged"
+    left = spill / "ledger" / "_part=0"
+    left.mkdir(parents=True)
+    (left / "of-one-that-was-killed.ipc").write_bytes(b"")
+    stored, clocks = tmp_path / "ledger.parquet", (question.zone, question.cutoff)
+    question.ledger.write_parquet(stored)
+    ledgers = {"ledger": pl.scan_parquet(stored)}
+    found = []
+    for part in evaluate_partitions(features, question.spine, ledgers, *clocks, rows_at_once=100, spill=spill):
+        found.append(part)
+        # Nobody reads it a second time.
+        stored.unlink(missing_ok=True)
+    assert not spill.exists()
+    whole = evaluate(features, question.spine, {"ledger": question.ledger}, *clocks)
+    assert len(found) > 6
+    for rows, frame in found:
         assert frame.equals(whole[rows])
 
 
