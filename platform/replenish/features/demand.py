@@ -18,12 +18,14 @@ from replenish.features.censoring import CensoredDemand, censored_demand, censor
 from replenish.features.demand_history import DemandHistory, FeatureArrays, demand_features
 from replenish.features.price import price_features, price_values
 from replenish.features.series import (
+    DEMAND_TABLE,
     SERIES_COLUMNS,
     BuildAxes,
     KnownValues,
     OriginBlock,
     oldest_known_origin,
     origin_blocks,
+    series_of,
 )
 from replenish.features.supplier_lead_time import (
     SupplierLeadTimes,
@@ -34,7 +36,6 @@ from replenish.features.unconstrained.lost_windows import LOST_SALES_TABLE, chec
 from replenish.stores.lake import DeltaLake, TableCommit, accept_all
 
 FEAT_DEMAND_TABLE = "features/feat_demand"
-DEMAND_TABLE = "gold/fct_demand"
 
 _INTEGER_COLUMNS = (
     *("price_cents", "is_promotion", "lead_time_n_lines", "in_stock_units__", "in_stock_days__"),
@@ -150,11 +151,6 @@ def _chosen_series(
         return select_series(demand, as_of=as_of, max_series=profile.max_series)
     rows = lake.scan(FEAT_DEMAND_TABLE).filter(pl.col("feature_set_id") == profile.feature_set_id)
     return rows.select(SERIES_COLUMNS).unique().sort(SERIES_COLUMNS).collect()
-
-
-def series_of(demand: pl.DataFrame) -> pl.DataFrame:
-    """All series of `fct_demand`, sorted."""
-    return demand.select(SERIES_COLUMNS).unique().sort(SERIES_COLUMNS)
 
 
 def select_series(demand: pl.DataFrame, *, as_of: date, max_series: int) -> pl.DataFrame:

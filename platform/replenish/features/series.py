@@ -14,11 +14,17 @@ from replenish.bitemporal_windows import Changes, IntArray, latest_known
 from replenish.contracts.profile import PERIOD_ANCHOR, ForecastProfile
 from replenish.errors import OutOfRange
 
+DEMAND_TABLE = "gold/fct_demand"
 SERIES_COLUMNS = ("sku_id", "location_id")
 """What a series is: one article at one location."""
 
 MAX_CELLS = 250_000
 """Series times origins built at once: about 120 MB with sixty columns."""
+
+
+def series_of(demand: pl.DataFrame) -> pl.DataFrame:
+    """All series of `fct_demand`, sorted."""
+    return demand.select(SERIES_COLUMNS).unique().sort(SERIES_COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,11 @@ class _GridStep:
         return n_rows
 
     def _before(self, origin: date) -> pl.DataFrame | None:
-        """The stored rows of the origin before, which stragglers were looked for in."""
+        """The stored rows of the origin before, which stragglers were looked for in; None where there are none."""
         if origin == self.grid.first_origin:
             return None
-        return self.lake.read(self.grid.table, filters=[(ORIGIN_DATE, "in", [origin - _DAY])])
+        rows = self.lake.read(self.grid.table, filters=[(ORIGIN_DATE, "in", [origin - _DAY])])
+        return None if rows.is_empty() else rows
 
     def restate(self, last: date) -> GridUpdate:
         """Take old rows again where a straggler may have changed them."""

@@ -19,8 +19,7 @@ from replenish.contracts.profile import PERIOD_ANCHOR
 from replenish.control.present_streams import has_stream
 from replenish.errors import NotApplicable, StoreError
 from replenish.features.censoring import censored_demand
-from replenish.features.demand import DEMAND_TABLE, series_of
-from replenish.features.series import SERIES_COLUMNS, BuildAxes, demand_changes
+from replenish.features.series import DEMAND_TABLE, SERIES_COLUMNS, BuildAxes, demand_changes, series_of
 from replenish.features.unconstrained.known_days import KnownDays, Revision
 from replenish.features.unconstrained.lost_windows import LOST_SALES_TABLE, WATERMARK
 from replenish.stores.lake import DeltaLake, TableCommit, accept_all

@@ -135,6 +135,19 @@ def test_a_series_that_nobody_speaks_of_keeps_its_first_day(lake: DeltaLake, mon
     assert (n_read[0], sum(n_read)) == (1, 2)
 
 
+def test_a_grid_whose_first_origins_have_no_keys_goes_on_with_some(lake: DeltaLake) -> None:
+    setting, histories = drawn_histories(300, n_histories=4)
+    grid = grid_of(setting, (Feature("age", "days_since_first", "units"),))
+    *_, whole = ledgers_by_arrival(setting, histories, 300, n_steps=1)
+    write_as_silver(lake, whole)
+    keys, later = whole.select(grid.feature_set.entity).unique(), grid.first_origin + timedelta(days=3)
+    update_feature_grid(lake, grid, keys.clear(), grid.first_origin, limits=SMALL)
+    update_feature_grid(lake, grid, keys, later, limits=SMALL)
+    expected = rows_from_nothing(grid, whole, keys, later).filter(pl.col("origin_date") > grid.first_origin)
+    assert expected.height > 0
+    assert_frame_equal(read_feature_grid(lake, grid), expected)
+
+
 def _counting(n_read: list[int], read: Callable[..., pl.DataFrame | None], *arguments: Any) -> pl.DataFrame | None:
     _, grid, rows, which, *_ = arguments
     n_read.append(rows.filter(which).select(grid.feature_set.entity).n_unique())
