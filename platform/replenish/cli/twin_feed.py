@@ -1,4 +1,4 @@
-"""The log as changes of silver's ledgers, record by record: files and settled events, by silver's own rules.
+"""The log as changes of silver's ledgers, in its order: files and settled events, by silver's own rules.
 
 What a record changes is said by the functions that keep the silver tables: which facts and groups it concerns, their
 ledger with and without it, and the difference of the two. Only where the earlier records come from is another place:
@@ -8,6 +8,7 @@ ledger with and without it, and the difference of the two. Only where the earlie
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -31,17 +32,22 @@ from replenish.stores.layout import RootLayout
 POSTINGS_AT_ONCE = 50_000
 """Postings made of a frame at a time: as Python objects they are many times as big."""
 
+ROWS_TOGETHER = 4_000
+"""Records of one stream that wait are taken in together up to so many rows: silver's rules cost as much for one row."""
+
 _CLOCKS_AND_POSTING = (*("event_time", "event_date", "knowledge_time", "posting_sign", "posting_kind", "version_nr"),)
 
 
 class LedgerStep(NamedTuple):
-    """What one record of the log changes of one stream's ledger; frames have the columns of silver."""
+    """What records of the log that follow each other change of one stream's ledger; frames have silver's columns."""
 
     seq: int
+    """Of the last one."""
     stream: str | None
     """None: nothing that anybody reads."""
     removed: pl.DataFrame
     added: pl.DataFrame
+    n_records: int = 1
 
 
 class LedgerFeed:
@@ -69,44 +75,67 @@ class LedgerFeed:
         self._contracts = {stream: contracts[stream] for stream in streams}
         self._rules = {stream: cancellation_rule(dataset, stream) for stream in streams}
 
-    def steps(self, after_seq: int) -> Iterator[LedgerStep]:
-        """What each record behind a place of the log changes, ascending; records without parts are left out.
+    def steps(self, after_seq: int, *, singly_through: int = 0) -> Iterator[LedgerStep]:
+        """What the records behind a place of the log change, ascending; records without parts are left out.
 
-        Replaying from the same place brings the same steps, also where the records were taken in before.
-        """
-        for record in self._journal.records(after_seq, PART_BEARING):
-            yield self._step(record)
-
-    def _step(self, record: JournalRecord) -> LedgerStep:
-        seq, stream, chain = record.seq or 0, record.dataschema.partition("@")[0], record.chain or ""
-        parts = record.accepted_parts()
-        if stream not in self._contracts or not parts:
-            if seq > self._records.place[0]:
-                self._records.add(None, None, seq, chain, ())
-            return LedgerStep(seq, None, pl.DataFrame(), pl.DataFrame())
-        paths = tuple(self._layout.accepted / part["path"] for part in parts)
-        file = AcceptedFile(seq, sum(part["rows"] for part in parts), paths)
-        return self.take_in(read_accepted([file], self._contracts[stream]), stream, seq, chain)
-
-    def take_in(self, rows: pl.DataFrame, stream: str, seq: int, chain: str) -> LedgerStep:
-        """What the bronze rows of one place of the log change; they are kept for what comes later.
+        Records of one stream that follow each other and wait already make one step. Together the steps change the same
+        wherever they are cut, also where the records were taken in before.
 
         Args:
-            rows: Bronze rows of a stream that is read.
+            after_seq: A place of the log.
+            singly_through: Up to here each record is a step: somebody may have it, and not the one behind it.
+        """
+        waiting: list[JournalRecord] = []
+        for record in self._journal.records(after_seq, PART_BEARING):
+            if waiting and not self._go_together(waiting, record, singly_through):
+                yield self._step(waiting)
+                waiting = []
+            waiting.append(record)
+        if waiting:
+            yield self._step(waiting)
+
+    def _go_together(self, waiting: Sequence[JournalRecord], record: JournalRecord, singly_through: int) -> bool:
+        if (waiting[-1].seq or 0) <= singly_through or self._read_stream(waiting[-1]) != self._read_stream(record):
+            return False
+        return sum(map(_n_rows, (*waiting, record))) <= ROWS_TOGETHER
+
+    def _read_stream(self, record: JournalRecord) -> str | None:
+        """The stream of a record, where anybody reads what it brings."""
+        stream = record.dataschema.partition("@")[0]
+        return stream if stream in self._contracts and record.accepted_parts() else None
+
+    def _step(self, records: Sequence[JournalRecord]) -> LedgerStep:
+        seq, stream, chain = records[-1].seq or 0, self._read_stream(records[-1]), records[-1].chain or ""
+        if stream is None:
+            if seq > self._records.place[0]:
+                self._records.add(None, None, seq, chain, ())
+            return LedgerStep(seq, None, pl.DataFrame(), pl.DataFrame(), len(records))
+        files = [AcceptedFile(record.seq or 0, _n_rows(record), self._paths(record)) for record in records]
+        step = self.take_in(read_accepted(files, self._contracts[stream]), stream, seq, chain)
+        return step._replace(n_records=len(records))
+
+    def _paths(self, record: JournalRecord) -> tuple[Path, ...]:
+        return tuple(self._layout.accepted / part["path"] for part in record.accepted_parts())
+
+    def take_in(self, rows: pl.DataFrame, stream: str, seq: int, chain: str) -> LedgerStep:
+        """What the bronze rows of some places of the log change; they are kept for what comes later.
+
+        Args:
+            rows: Bronze rows of a stream that is read, of places that follow each other.
             stream: Its name.
-            seq: Place of the log.
+            seq: The last of these places.
             chain: Of the log at that place, in hex.
         """
         contract, rule = self._contracts[stream], self._rules[stream]
         new = rows.select(kept_columns(contract).keys())
-        removed, added = ledger_change_of(new, self._earlier(new, contract, rule, seq), contract, rule)
+        removed, added = ledger_change_of(new, self._earlier(new, contract, rule), contract, rule)
         if seq > self._records.place[0]:
             self._records.add(new, contract, seq, chain, () if rule is None else rule.match_columns)
         return LedgerStep(seq, stream, removed, added)
 
-    def _earlier(self, new: pl.DataFrame, contract: Contract, rule: CancellationRule | None, seq: int) -> pl.DataFrame:
-        """The records before `seq` that decide what the new ones change."""
-        key, before = list(contract.fact_key), seq - 1
+    def _earlier(self, new: pl.DataFrame, contract: Contract, rule: CancellationRule | None) -> pl.DataFrame:
+        """The records before the new ones that decide what these change."""
+        key, before = list(contract.fact_key), new.select(pl.col("journal_seq").min()).item() - 1
         known = new.filter(pl.col("is_correction") | pl.col("is_retraction") | pl.col("is_cancellation"))
         earlier = self._records.of_facts(known.select(key).unique(), contract, before)
         if rule is None:
@@ -128,7 +157,7 @@ def ledger_change_of(
     """Postings that silver has to take out and to take in for new records: (removed, added), in silver's columns.
 
     Args:
-        new: Bronze rows of one place of the log.
+        new: Bronze rows of one place of the log, or of some that follow each other.
         earlier: All records before of the facts that `new` speaks of again, and of all facts of the groups that its
             rows, or those facts, are or were in. More do no harm.
         contract: Of the stream.
@@ -146,6 +175,10 @@ def ledger_change_of(
         _ledger_of(before, concerned, contract, rule), _ledger_of(after, concerned, contract, rule)
     )
     return change.removed, pl.concat([fresh, change.added])
+
+
+def _n_rows(record: JournalRecord) -> int:
+    return sum(part["rows"] for part in record.accepted_parts())
 
 
 def _ledger_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ SLACK = timedelta(seconds=60)
 KEYS_BETWEEN_RECORDS = 20
 """States that a snapshot writes before the log is looked at again: about two milliseconds."""
 _STAND_EVERY_SECONDS = 1.0
+_CHECKPOINT_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class TwinFollower:
         )
         self.seq = min([place, *(twin.seq for twin in self.twins.values())])
         """Records up to this place are taken in by every twin."""
+        self._singly_through = max(twin.states_through for twin in self.twins.values())
         self.n_postings = 0
         self.n_snapshots = 0
         """Snapshots that were begun, of all sets together."""
@@ -81,6 +84,10 @@ class TwinFollower:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._writers: list[SnapshotWriter] = []
+        # Whatever waits for the disk: questions and the log do not wait for it.
+        self._disk = ThreadPoolExecutor(1, "twin-disk")
+        self._on_disk: Future[None] = self._disk.submit(self._records.checkpoint)
+        self._last_checkpoint = time.monotonic()
         self._last_snapshot, self._snapshot_seq = time.monotonic(), self.seq
         self._n_since_snapshot, self._last_stand = 0, 0.0
 
@@ -88,23 +95,26 @@ class TwinFollower:
         """The last record of the log that bears accepted rows."""
         return self._reader.last_parts_seq()
 
-    def take_in(self, *, most_records: int | None = None) -> int:
-        """Take in records that the twins have not, up to the head of the log as it is now; how many."""
+    def take_in(self, *, most_steps: int | None = None) -> int:
+        """Take in records that the twins have not, up to the head of the log as it is now; how many.
+
+        Records of one stream that wait are taken in together: such a step costs little more than one record.
+        """
         try:
-            return self._take_in(most_records)
+            return self._take_in(most_steps)
         except Exception as error:
             # A key may have half a record: no snapshot is written of it.
             self.failure = error
             raise
 
-    def _take_in(self, most_records: int | None) -> int:
+    def _take_in(self, most_steps: int | None) -> int:
         n_records = 0
-        for step in self._feed.steps(self.seq):
+        for n_steps, step in enumerate(self._feed.steps(self.seq, singly_through=self._singly_through), 1):
             for twin in self.twins.values():
                 self.n_postings += twin.apply(batch_for(twin.feature_set, step))
             self.seq = step.seq
-            n_records += 1
-            if n_records == most_records or self._stop.is_set():
+            n_records += step.n_records
+            if n_steps == most_steps or self._stop.is_set():
                 break
         self._n_since_snapshot += n_records
         return n_records
@@ -130,15 +140,19 @@ class TwinFollower:
             self._thread.join()
         if self.failure is None:
             self.write_snapshots()
+        self._disk.shutdown()
         self._records.close()
         self._reader.close()
 
     def write_snapshots(self) -> None:
         """Write snapshots now, whole, where there is news; only where no thread follows."""
+        self._on_disk.result()
         if self.seq > self._snapshot_seq or not self._has_snapshots():
             self._begin_snapshots()
         while self._writers:
+            self._on_disk.result()
             self._step_snapshot(keys=1_000)
+        self._on_disk.result()
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -147,13 +161,22 @@ class TwinFollower:
             for twin in self.twins.values():
                 twin.stand_at(self._clock() - SLACK)
         if self.log_seq() > self.seq:
-            self.take_in(most_records=1)
-        elif not self._writers:
+            self.take_in(most_steps=1)
+        elif not self._writers or not self._on_disk.done():
             self._stop.wait(POLL_SECONDS)
+        if self._on_disk.done():
+            self._on_disk.result()
+            self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        """What is due beside the log, now that nothing waits for the disk."""
         if self._writers:
             self._step_snapshot(KEYS_BETWEEN_RECORDS)
         elif self._is_snapshot_due(now):
             self._begin_snapshots()
+        elif now - self._last_checkpoint >= _CHECKPOINT_EVERY_SECONDS:
+            self._last_checkpoint = now
+            self._on_disk = self._disk.submit(self._records.checkpoint)
 
     def _is_snapshot_due(self, now: float) -> bool:
         if self.seq == self._snapshot_seq:
@@ -161,15 +184,15 @@ class TwinFollower:
         return now - self._last_snapshot >= self._pace.seconds or self._n_since_snapshot >= self._pace.records
 
     def _begin_snapshots(self) -> None:
-        # Records up to here are on disk before a snapshot says that it needs nothing before.
-        self._records.make_durable()
+        # A snapshot says that it needs no record before its place: until these are on disk, none of it is written.
+        self._on_disk = self._disk.submit(self._records.checkpoint)
         self._writers = [SnapshotWriter(twin, self._folder / name) for name, twin in self.twins.items()]
         self.n_snapshots += 1
         self._last_snapshot, self._snapshot_seq, self._n_since_snapshot = time.monotonic(), self.seq, 0
 
     def _step_snapshot(self, keys: int) -> None:
         if not self._writers[0].step(keys):
-            del self._writers[0]
+            self._on_disk = self._disk.submit(self._writers.pop(0).place)
 
     def _has_snapshots(self) -> bool:
         return all(any((self._folder / name).glob("*.snapshot")) for name in self.twins)

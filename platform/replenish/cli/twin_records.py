@@ -38,6 +38,11 @@ _MEMBERS_OF_CANCELLED = (
     "select m.fact from members m join cancelled c on c.stream = m.stream and c.grouping = m.grouping"
     " where m.stream = ? and m.grouping = ?"
 )
+LONGEST_LOG_OF_WRITES = 2**28
+"""Bytes; a log as long as this is carried over by the writer itself, so that it does not outgrow the records."""
+_BUSY_MILLISECONDS = 10_000
+_CHECKPOINT_ATTEMPTS = 3
+"""Commits that come meanwhile are left to the next attempt: once nothing is left the log of writes begins anew."""
 _KEEP_PLACE = "insert into meta values (?, ?) on conflict do update set value = excluded.value"
 
 
@@ -59,12 +64,13 @@ class TwinRecords:
 
     def close(self) -> None:
         """Give the file back."""
+        self._beside.close()
         self._connection.close()
 
     def clear(self) -> None:
         """Forget everything: the log brings it again."""
-        if hasattr(self, "_connection"):
-            self._connection.close()
+        if hasattr(self, "_beside"):
+            self.close()
         for path in (self.path, *self.path.parent.glob(f"{self.path.name}-*")):
             path.unlink(missing_ok=True)
         self._open()
@@ -78,19 +84,21 @@ class TwinRecords:
     def add(
         self, rows: pl.DataFrame | None, contract: Contract | None, seq: int, chain: str, match: Sequence[str]
     ) -> None:
-        """Take in the rows of one record of the log and its place, as a whole; a second time changes nothing.
+        """Take in the rows of records that follow each other, and their place, as a whole; twice is once.
 
         Args:
-            rows: Bronze rows of one stream; None where the record brought none that anybody reads.
+            rows: Bronze rows of one stream; None where the records brought none that anybody reads.
             contract: Of the stream.
-            seq: Place of the record.
+            seq: Place of the last record.
             chain: Its chain, in hex.
             match: Columns by which a cancellation finds its sale; empty where the stream has none.
         """
         with self._connection:
             if rows is not None and contract is not None:
-                self._insert(rows, contract, seq, match)
+                self._insert(rows, contract, match)
             self._connection.executemany(_KEEP_PLACE, [("seq", str(seq)), ("chain", chain)])
+        if self._log_of_writes.stat().st_size > LONGEST_LOG_OF_WRITES:
+            self.make_durable()
 
     def of_facts(self, keys: pl.DataFrame, contract: Contract, up_to_seq: int) -> pl.DataFrame:
         """All records of some facts up to a place of the log, as bronze rows (`kept_columns`)."""
@@ -115,8 +123,19 @@ class TwinRecords:
         return self._frame(facts, contract, up_to_seq)
 
     def make_durable(self) -> None:
-        """Force everything to disk: before a snapshot that relies on it counts."""
+        """Force everything to disk now."""
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def checkpoint(self) -> None:
+        """Force what is committed now to disk, and carry it from the log of writes into the file; on any one thread.
+
+        SQLite by itself does so within whichever commit finds that log long, and the commit waits for the disk.
+        """
+        for _ in range(_CHECKPOINT_ATTEMPTS):
+            # The log of writes is forced to disk first, also where not all of it can be carried over.
+            n_pages, n_carried = self._beside.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if n_carried >= n_pages:
+                return
 
     def _open(self) -> None:
         self._connection = apsw.Connection(str(self.path))
@@ -125,16 +144,21 @@ class TwinRecords:
         self._connection.execute("pragma synchronous = normal")
         self._connection.execute("pragma cache_size = -65536")
         self._connection.execute(_TABLES)
+        self._connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        self._connection.wal_autocheckpoint(0)
+        self._log_of_writes = self.path.with_name(f"{self.path.name}-wal")
+        self._beside = apsw.Connection(str(self.path))
+        self._beside.set_busy_timeout(_BUSY_MILLISECONDS)
 
-    def _insert(self, rows: pl.DataFrame, contract: Contract, seq: int, match: Sequence[str]) -> None:
+    def _insert(self, rows: pl.DataFrame, contract: Contract, match: Sequence[str]) -> None:
         stream, names = contract.stream, list(kept_columns(contract))
         layout = self._layout(names)
         facts = self._blobs(rows, contract.fact_key)
         bodies = map(self._encode, _physical(rows, names).rows())
-        records = zip(facts, rows["row_nr"].to_list(), bodies, strict=True)
+        records = zip(facts, rows["journal_seq"].to_list(), rows["row_nr"].to_list(), bodies, strict=True)
         self._connection.executemany(
             "insert or replace into records values (?, ?, ?, ?, ?, ?)",
-            ((stream, fact, seq, row_nr, layout, body) for fact, row_nr, body in records),
+            ((stream, fact, seq, row_nr, layout, body) for fact, seq, row_nr, body in records),
         )
         if not match:
             return

@@ -6,7 +6,7 @@ on, and it is held here, table by table, before vectors are compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from replenish.cli import twin_feed
 from replenish.cli.twin_feed import LedgerFeed, source_ledger
 from replenish.cli.twin_follower import SnapshotPace, TwinFollower
 from replenish.cli.twin_records import TwinRecords
@@ -23,8 +24,10 @@ from replenish.errors import BrokenPromise, StoreError
 from replenish.features.definitions.model import FeatureSet
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.offline.evaluator import evaluate
+from replenish.features.online.snapshot_file import SnapshotWriter
 from replenish.features.online.twin_plan import KEEP_ALL
 from replenish.history.reposting import Change
+from replenish.stores.journal_entry import PART_BEARING
 from replenish.stores.journal_reader import JournalReader
 from replenish.stores.layout import RootLayout
 from tests.integration.features_online.online_world import OnlineWorld, online_world, spine_of
@@ -131,6 +134,52 @@ def test_records_and_snapshots_of_another_log_are_made_again(world: OnlineWorld,
     assert "lies behind place 0" in " ".join(other.notes)
     assert other.take_in() == n_taken
     other.stop()
+
+
+def test_records_that_wait_are_one_step_but_for_those_that_a_state_of_the_snapshot_has(
+    world: OnlineWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feature_set, clock, keys = SETS["demand_daily"], world.cutoffs(1)[0], world.keys()
+
+    def opened() -> TwinFollower:
+        return TwinFollower(world.deployment, [feature_set], KEEP_ALL, lambda: clock, SnapshotPace(), folder=tmp_path)
+
+    def vectors(follower: TwinFollower) -> list[object]:
+        return [follower.twins[feature_set.name].vector(key, clock) for key in keys]
+
+    first, n_steps, places = opened(), 0, [0]
+    while first.take_in(most_steps=1):
+        n_steps += 1
+        places.append(first.seq)
+    n_records = len(list(JournalReader(world.layout.journal).records(0, PART_BEARING)))
+    assert n_steps < n_records, "every record was a step of its own"
+    expected = vectors(first)
+    first.stop()
+    for path in tmp_path.rglob("*.snapshot"):
+        path.unlink()
+    again = opened()
+    while again.seq < places[-2]:
+        again.take_in(most_steps=1)
+    writer = SnapshotWriter(again.twins[feature_set.name], tmp_path / feature_set.name)
+    # The next record alone, as if those behind it had not come yet: the states hold it, the file's place is before it.
+    monkeypatch.setattr(twin_feed, "ROWS_TOGETHER", 1)
+    again.take_in(most_steps=1)
+    while writer.step():
+        pass
+    writer.place()
+    monkeypatch.undo()
+    again.stop()
+    max((tmp_path / feature_set.name).glob("*.snapshot")).unlink()
+    resumed = opened()
+    assert resumed.seq == places[-2] < resumed.twins[feature_set.name].states_through < places[-1]
+    assert vectors_after(resumed, vectors) == expected
+
+
+def vectors_after(follower: TwinFollower, vectors: Callable[[TwinFollower], list[object]]) -> list[object]:
+    follower.take_in()
+    found = vectors(follower)
+    follower.stop()
+    return found
 
 
 def test_a_twin_that_failed_writes_no_snapshot(

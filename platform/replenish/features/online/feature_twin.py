@@ -58,6 +58,8 @@ class FeatureTwin:
         self.clock = CutoffClock(zone, cutoff)
         self.seq = 0
         """Batches up to this place of the log are taken in."""
+        self.states_through = 0
+        """States of a snapshot may hold the log up to here, each to its own place: batches up to it hold one record."""
         self.newest_known_us: int | None = None
         """Knowledge time of the newest posting that was taken in."""
         self._floor = self._asked_us(stands_at)
@@ -171,6 +173,7 @@ class FeatureTwin:
         for key, plain in captured:
             self._states[tuple(key)] = EntityState.from_plain(plain, self.plan, self.clock)
         self.seq = seq
+        self.states_through = max([seq, *(state.seq for state in self._states.values())])
 
     def _take_in(self, key: EntityKey, postings: list[Posting], seq: int) -> None:
         state = self._states.get(key)

@@ -50,7 +50,7 @@ class SnapshotFile(NamedTuple):
 
 
 class SnapshotWriter:
-    """One snapshot in the making; every call is made by the thread that feeds the twin, between two batches.
+    """One snapshot in the making: `step` on the thread that feeds the twin, between two batches, then `place` on any.
 
     Args:
         twin: Whose states are written.
@@ -70,12 +70,14 @@ class SnapshotWriter:
         self._write(json.dumps(_head_of(twin), sort_keys=True).encode() + b"\n")
 
     def step(self, n_keys: int = KEYS_PER_FRAME) -> bool:
-        """Write some more states; False once the snapshot is in its place, with all of them."""
+        """Write some more states; False once all of them are written."""
         keys = list(islice(self._keys, n_keys))
         states = msgspec.msgpack.encode(self._twin.capture(keys)) if keys else b""
         self._write(len(states).to_bytes(_LENGTH_BYTES, "big") + states)
-        if keys:
-            return True
+        return bool(keys)
+
+    def place(self) -> None:
+        """Force what was written to disk, give it its name and remove older ones: from now on it counts."""
         self._file.write(self._sum.digest())
         self._file.close()
         fsync_path(self._draft)
@@ -84,7 +86,6 @@ class SnapshotWriter:
         fsync_path(self._folder.parent)
         for older in _snapshots(self._folder)[KEPT_SNAPSHOTS:]:
             older.unlink()
-        return False
 
     def _write(self, data: bytes) -> None:
         self._sum.update(data)
@@ -96,6 +97,7 @@ def write_snapshot(twin: FeatureTwin, folder: Path) -> Path:
     writer = SnapshotWriter(twin, folder)
     while writer.step():
         pass
+    writer.place()
     return writer.path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from replenish.cli.twin_feed import LedgerFeed
+from replenish.cli.twin_feed import LedgerFeed, LedgerStep
 from replenish.cli.twin_records import TwinRecords
 from replenish.contracts.model import Column
 from replenish.history.reposting import Change
@@ -34,11 +36,14 @@ def _ledger(feed: LedgerFeed, batches: list[list[dict[str, Any]]], first: int = 
             assert step.removed.is_empty()
             ledger = step.added
             continue
-        n_before = ledger.height
-        ledger = Change(step.added, step.removed).without_removed(ledger)
-        assert ledger.height == n_before - step.removed.height, "a posting is taken out that was not there"
-        ledger = pl.concat([ledger, step.added])
+        ledger = _changed(ledger, step)
     return ledger
+
+
+def _changed(ledger: pl.DataFrame, step: LedgerStep) -> pl.DataFrame:
+    kept = Change(step.added, step.removed).without_removed(ledger)
+    assert kept.height == ledger.height - step.removed.height, "a posting is taken out that was not there"
+    return pl.concat([kept, step.added])
 
 
 def _assert_same(found: pl.DataFrame | None, silver: pl.DataFrame) -> None:
@@ -58,6 +63,24 @@ def test_steps_add_up_to_the_silver_table(with_rule: bool) -> None:
             _assert_same(_ledger(_feed(Path(folder), with_rule=with_rule), batches), silver)
 
     steps_add_up()
+
+
+@settings(max_examples=20, deadline=None)
+@given(batches=histories(ops="IIICCDX", n_customers=3), cuts=st.lists(st.integers(1, 4), min_size=1))
+def test_places_that_are_taken_in_together_add_up_to_the_silver_table_too(
+    batches: list[list[dict[str, Any]]], cuts: list[int]
+) -> None:
+    silver, ledger, start = silver_after(batches, data_set(RULE)), None, 0
+    with tempfile.TemporaryDirectory() as folder:
+        feed = _feed(Path(folder), with_rule=True)
+        for width in itertools.cycle(cuts):
+            together = batches[start : start + width]
+            if not together:
+                break
+            start += len(together)
+            step = feed.take_in(pl.concat([frame(rows) for rows in together]), "sales", start, f"chain {start}")
+            ledger = step.added if ledger is None else _changed(ledger, step)
+    _assert_same(ledger, silver)
 
 
 @settings(max_examples=10, deadline=None)

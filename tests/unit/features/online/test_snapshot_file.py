@@ -72,8 +72,11 @@ def test_a_snapshot_that_was_written_while_the_twin_went_on_gives_the_same_vecto
     else:
         while writer.step(keys_at_once):
             pass
+    assert _restored(tmp_path)[1] == 0, "it counts before it is in its place"
+    writer.place()
     restored, seq, _ = _restored(tmp_path)
     assert seq == 20
+    assert restored.states_through > 20
     for batch in _batches(1, 60):
         restored.apply(batch)
     assert _vectors(restored) == _vectors(_fed(60))
