@@ -27,7 +27,7 @@ from replenish.features.state_logs.log_layout import (
     with_entity_codes,
 )
 from replenish.features.state_logs.look_up import through_app
-from replenish.stores.lake import DeltaLake, TableCommit
+from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 
 ROWS_PER_CELL = 65_536
 """Postings that the sweep takes at once."""
@@ -73,6 +73,7 @@ def build_log(
     source_id: str,
     source_version: int,
     limits: StateLogLimits,
+    audit: Audit = accept_all,
 ) -> LogBuild:
     """Build the log beside the one that is there; the last commit puts it in its place.
 
@@ -88,6 +89,7 @@ def build_log(
     app: tuple[str, int] | None = (made_from_app(definition, source_id), build)
     n_rows, n_parts = 0, 0
     for frame in _commits(_logs(definition, postings, build, n_buckets, limits, spill), limits.rows_per_commit):
+        audit(frame)
         lake.append(table, frame, partition_by=[LOG_PART], app=app)
         app, n_rows, n_parts = None, n_rows + frame.height, n_parts + frame[LOG_PART].n_unique()
     empty = pl.DataFrame(schema=lake.scan(table).collect_schema())

@@ -30,6 +30,9 @@ ORIGIN_DATE = "origin_date"
 
 AS_OF = "as_of"
 
+FIRST_KNOWN = "_first_known"
+"""Optional column of a grid's keys: the instant from which on a key has rows."""
+
 
 @dataclass(frozen=True)
 class FeatureGrid:
@@ -63,15 +66,20 @@ class FeatureGrid:
         return origin_instant(origin, self.zone, self.cutoff)
 
     def spine(self, keys: pl.DataFrame, origins: Sequence[date]) -> pl.DataFrame:
-        """Keys at origins, in order of origin and key: the entity's columns, `origin_date`, `as_of`."""
+        """Keys at origins, in order of origin and key: the entity's columns, `origin_date`, `as_of`.
+
+        Keys with `FIRST_KNOWN` stand at the origins whose cut-off is not before it.
+        """
         days = pl.DataFrame(
             {ORIGIN_DATE: list(origins), AS_OF: [self.instant(origin) for origin in origins]},
             schema={ORIGIN_DATE: pl.Date(), AS_OF: pl.Datetime("us", "UTC")},
         )
         key = list(self.feature_set.entity)
-        rows = days.sort(ORIGIN_DATE).join(
-            keys.select(key).unique().sort(key), how="cross", maintain_order="left_right"
-        )
+        begins = [FIRST_KNOWN] if FIRST_KNOWN in keys.columns else []
+        distinct = keys.select(*key, *begins).unique(key).sort(key)
+        rows = days.sort(ORIGIN_DATE).join(distinct, how="cross", maintain_order="left_right")
+        if begins:
+            rows = rows.filter(pl.col(AS_OF) >= pl.col(FIRST_KNOWN))
         return rows.select(*key, ORIGIN_DATE, AS_OF)
 
     def ledger(self, name: str, stored: pl.LazyFrame) -> pl.LazyFrame:

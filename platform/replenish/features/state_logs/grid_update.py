@@ -8,8 +8,8 @@ the postings that came or went since the last update; only from them on, and onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 
@@ -18,10 +18,12 @@ import polars as pl
 from replenish.features.state_logs.changed_log import SINCE
 from replenish.features.state_logs.full_build import StateLogLimits
 from replenish.features.state_logs.grid_definition import ORIGIN_DATE, FeatureGrid
+from replenish.features.state_logs.grid_keys import grid_keys
 from replenish.features.state_logs.grid_rows import grid_rows
 from replenish.features.state_logs.source_changes import changed_postings, differing_files, table_identity
-from replenish.features.state_logs.update import update_state_log
-from replenish.stores.lake import WAIT_FOR_WRITER_SECONDS, DeltaLake, TableCommit
+from replenish.features.state_logs.update import StateLogUpdate, update_state_log
+from replenish.stores.lake import WAIT_FOR_WRITER_SECONDS, Audit, DeltaLake, TableCommit, accept_all
+from replenish.stores.lake_commit import AppTransaction
 from replenish.stores.lake_maintenance import compact_when_due
 from replenish.stores.locks import hold
 
@@ -43,17 +45,52 @@ class GridUpdate:
     n_taken_again: int = 0
     """Old rows that stragglers might have changed."""
     n_restated: int = 0
-    """Old rows that they did change."""
+    """Old rows that they did change, bring or take away."""
     is_rebuilt: bool = False
     """Whether all old rows were taken again, since a source is another or its changes cannot be told."""
+    logs: tuple[StateLogUpdate, ...] = ()
+    """What was done to the state logs behind the grid."""
+
+
+@dataclass(frozen=True)
+class NewOrigins:
+    """Rows that a writer shall add to a grid: of keys at consecutive origins, as one commit or none."""
+
+    grid: FeatureGrid
+    keys: pl.DataFrame
+    origins: Sequence[date]
+    versions: Mapping[str, int]
+    """Version of each source's table that is read."""
+    app: AppTransaction
+    """Who writes, and how far: a repeat of what is inside writes nothing."""
+    audit: Audit
+    """Called on the rows before their commit."""
+
+
+OriginWriter = Callable[[DeltaLake, NewOrigins], int]
+"""Adds rows of new origins; how many."""
+
+
+def write_origins(lake: DeltaLake, new: NewOrigins) -> int:
+    """Evaluate new origins in this process and append their rows."""
+    first = new.origins[0]
+    # Stragglers were looked for in the rows of the origin before, so what they settle is settled.
+    stored = [] if first == new.grid.first_origin else [_rows_at(lake, new.grid, [first - _DAY])]
+    before = next((rows for rows in stored if rows.height), None)
+    rows = grid_rows(lake, new.grid, new.keys, new.origins, new.versions, before)
+    new.audit(rows)
+    lake.append(new.grid.table, rows, partition_by=[ORIGIN_DATE], app=new.app)
+    return rows.height
 
 
 def update_feature_grid(
     lake: DeltaLake,
     grid: FeatureGrid,
-    keys: pl.DataFrame,
+    keys: pl.DataFrame | None,
     through: date,
     *,
+    write: OriginWriter = write_origins,
+    audit: Audit = accept_all,
     rows_at_once: int = GRID_ROWS_AT_ONCE,
     limits: StateLogLimits | None = None,
 ) -> GridUpdate:
@@ -63,28 +100,34 @@ def update_feature_grid(
         lake: Has the sources' tables; gets the grid's and the logs'.
         grid: Which one.
         keys: Columns of the entity: who gets rows at new origins. Rows of old origins stay those of the keys of then.
+            None = the grid's own (`grid_keys`), which stragglers bring into old origins, too.
         through: Newest origin.
+        write: Evaluates and writes new origins; stragglers, which are few, are always taken in this process.
+        audit: Called on rows before their commit.
         rows_at_once: Bounds memory.
         limits: Of the state logs; `most_changed` also says when old rows are all taken again.
 
     Raises:
         TableMissing: A source's table is not there.
         AlreadyRunning: Another update of this grid is under way.
+        AuditFailed: From `audit`; blocks committed before stay.
     """
     sizes = limits or StateLogLimits()
     lock = hold(lake.lock_path(f"{grid.table}_update"), f"update {grid.table}", wait_seconds=WAIT_FOR_WRITER_SECONDS)
     with lock:
-        step = _GridStep(lake, grid, keys, _pinned_versions(lake, grid, sizes), rows_at_once, sizes)
+        versions, logs = _pinned_versions(lake, grid, sizes)
+        chosen = grid_keys(lake, grid, versions) if keys is None else keys
+        step = _GridStep(lake, grid, chosen, keys is None, versions, rows_at_once, sizes, write, audit)
         last = step.last_origin()
         restated = GridUpdate(None) if last is None else step.restate(last)
         n_new = step.add(grid.first_origin if last is None else last + _DAY, through)
         if last is None and n_new:
             step.remember_sources()
         if not lake.has(grid.table):
-            return restated
+            return replace(restated, logs=logs)
         commit = lake.state(grid.table)
         compact_when_due(lake, commit)
-        return GridUpdate(commit, n_new, restated.n_taken_again, restated.n_restated, restated.is_rebuilt)
+        return replace(restated, commit=commit, n_new_rows=n_new, logs=logs)
 
 
 def read_feature_grid(lake: DeltaLake, grid: FeatureGrid, *, version: int | None = None) -> pl.DataFrame:
@@ -92,13 +135,21 @@ def read_feature_grid(lake: DeltaLake, grid: FeatureGrid, *, version: int | None
     return lake.read(grid.table, version=version).sort(ORIGIN_DATE, *grid.feature_set.entity)
 
 
-def _pinned_versions(lake: DeltaLake, grid: FeatureGrid, limits: StateLogLimits) -> dict[str, int]:
+def _rows_at(lake: DeltaLake, grid: FeatureGrid, origins: Sequence[date]) -> pl.DataFrame:
+    return lake.read(grid.table, filters=[(ORIGIN_DATE, "in", list(origins))])
+
+
+def _pinned_versions(
+    lake: DeltaLake, grid: FeatureGrid, limits: StateLogLimits
+) -> tuple[dict[str, int], tuple[StateLogUpdate, ...]]:
     """The version of each source that is read; state logs are brought up to it or beyond."""
     versions = {name: lake.version(grid.tables[name].table) or 0 for name in grid.source_names}
+    done = []
     for name, logs in grid.logs().items():
         for log, table in logs:
-            versions[name] = min(versions[name], update_state_log(lake, log, table, limits=limits).source_version)
-    return versions
+            done.append(update_state_log(lake, log, table, limits=limits))
+            versions[name] = min(versions[name], done[-1].source_version)
+    return versions, tuple(done)
 
 
 @dataclass(frozen=True)
@@ -108,9 +159,13 @@ class _GridStep:
     lake: DeltaLake
     grid: FeatureGrid
     keys: pl.DataFrame
+    has_own_keys: bool
+    """Whether the ledgers themselves say who has rows when."""
     versions: Mapping[str, int]
     rows_at_once: int
     limits: StateLogLimits
+    write: OriginWriter
+    audit: Audit
 
     def last_origin(self) -> date | None:
         """The newest origin that is stored."""
@@ -121,18 +176,10 @@ class _GridStep:
         """Append the rows of new origins; how many."""
         n_rows = 0
         for origins in self._blocks(first, through, self.keys.height):
-            rows = grid_rows(self.lake, self.grid, self.keys, origins, self.versions, self._before(origins[0]))
-            n_rows += rows.height
             app = (_THROUGH, (origins[-1] - _EPOCH).days)
-            self.lake.append(self.grid.table, rows, partition_by=[ORIGIN_DATE], app=app)
+            new = NewOrigins(self.grid, self.keys, origins, self.versions, app, self.audit)
+            n_rows += self.write(self.lake, new)
         return n_rows
-
-    def _before(self, origin: date) -> pl.DataFrame | None:
-        """The stored rows of the origin before, which stragglers were looked for in; None where there are none."""
-        if origin == self.grid.first_origin:
-            return None
-        rows = self.lake.read(self.grid.table, filters=[(ORIGIN_DATE, "in", [origin - _DAY])])
-        return None if rows.is_empty() else rows
 
     def restate(self, last: date) -> GridUpdate:
         """Take old rows again where a straggler may have changed them."""
@@ -143,9 +190,9 @@ class _GridStep:
         taken, restated = 0, 0
         since = self.grid.first_origin if stragglers is None else self._first_seen(stragglers, last)
         if since is not None:
-            keys = self._stored_keys() if stragglers is None else stragglers
-            for origins in self._blocks(since, last, keys.height):
-                counts = self._restate_block(keys, origins)
+            concerned = self._stored_keys() if stragglers is None else stragglers
+            for origins in self._blocks(since, last, concerned.height):
+                counts = self._restate_block(concerned, origins)
                 taken, restated = taken + counts[0], restated + counts[1]
         self.remember_sources()
         return GridUpdate(None, 0, taken, restated, is_rebuilt=stragglers is None)
@@ -194,24 +241,33 @@ class _GridStep:
             day += _DAY
         return day
 
-    def _restate_block(self, keys: pl.DataFrame, origins: Sequence[date]) -> tuple[int, int]:
-        """Take the rows of keys at origins again: (rows taken, rows that differ)."""
-        key = [*self.grid.feature_set.entity, ORIGIN_DATE]
-        stored = self.lake.read(self.grid.table, filters=[(ORIGIN_DATE, "in", list(origins))])
+    def _restate_block(self, concerned: pl.DataFrame, origins: Sequence[date]) -> tuple[int, int]:
+        """Take the rows of keys at origins again: (rows taken, rows that differ, came or went)."""
+        entity = list(self.grid.feature_set.entity)
+        key = [*entity, ORIGIN_DATE]
+        keys = self.keys.join(concerned, on=entity, how="semi", nulls_equal=True) if self.has_own_keys else concerned
+        stored = _rows_at(self.lake, self.grid, origins)
         rows = grid_rows(self.lake, self.grid, keys, origins, self.versions).select(stored.columns)
-        rows = rows.join(stored, on=key, how="semi", nulls_equal=True)
-        differing = rows.join(stored, on=rows.columns, how="anti", nulls_equal=True)
-        if differing.is_empty():
+        if not self.has_own_keys:
+            rows = rows.join(stored, on=key, how="semi", nulls_equal=True)
+        before = stored.join(concerned, on=entity, how="semi", nulls_equal=True)
+        gone = before.join(rows, on=key, how="anti", nulls_equal=True)
+        differing = rows.join(before, on=rows.columns, how="anti", nulls_equal=True)
+        days = sorted({*differing[ORIGIN_DATE], *gone[ORIGIN_DATE]})
+        if not days:
             return rows.height, 0
-        days = sorted(differing[ORIGIN_DATE].unique())
-        kept = stored.filter(pl.col(ORIGIN_DATE).is_in(days)).join(differing, on=key, how="anti", nulls_equal=True)
-        frame = pl.concat([kept, differing]).sort(ORIGIN_DATE, *self.grid.feature_set.entity)
+        changed = pl.concat([differing.select(key), gone.select(key)])
+        kept = stored.filter(pl.col(ORIGIN_DATE).is_in(days)).join(changed, on=key, how="anti", nulls_equal=True)
+        frame = pl.concat([kept, differing]).sort(ORIGIN_DATE, *entity)
+        self.audit(frame)
         self.lake.replace_partitions(self.grid.table, frame, column=ORIGIN_DATE, values=days)
-        return rows.height, differing.height
+        return rows.height, differing.height + gone.height
 
     def _stored_keys(self) -> pl.DataFrame:
-        stored = self.lake.scan(self.grid.table).select(self.grid.feature_set.entity)
-        return stored.unique().collect(engine="streaming")
+        """Keys that have rows, or would get some."""
+        key = list(self.grid.feature_set.entity)
+        stored = self.lake.scan(self.grid.table).select(key).unique().collect(engine="streaming")
+        return pl.concat([stored, self.keys.select(key)]).unique() if self.has_own_keys else stored
 
     def _blocks(self, first: date, last: date, n_keys: int) -> Iterator[list[date]]:
         """Consecutive origins whose rows are taken together."""

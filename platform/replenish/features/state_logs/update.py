@@ -35,7 +35,7 @@ from replenish.features.state_logs.source_changes import (
     differing_files,
     table_identity,
 )
-from replenish.stores.lake import WAIT_FOR_WRITER_SECONDS, DeltaLake, TableCommit
+from replenish.stores.lake import WAIT_FOR_WRITER_SECONDS, Audit, DeltaLake, TableCommit, accept_all
 from replenish.stores.lake_maintenance import compact_when_due
 from replenish.stores.locks import hold
 
@@ -60,14 +60,20 @@ class StateLogUpdate:
 
 
 def update_state_logs(
-    lake: DeltaLake, feature_set: FeatureSet, *, limits: StateLogLimits | None = None
+    lake: DeltaLake, feature_set: FeatureSet, *, audit: Audit = accept_all, limits: StateLogLimits | None = None
 ) -> tuple[StateLogUpdate, ...]:
     """Bring every state log behind a set's `last` features up to date with its silver table; see `update_state_log`."""
-    return tuple(update_state_log(lake, log, source, limits=limits) for log, source in state_logs_of(feature_set))
+    logs = state_logs_of(feature_set)
+    return tuple(update_state_log(lake, log, source, audit=audit, limits=limits) for log, source in logs)
 
 
 def update_state_log(
-    lake: DeltaLake, definition: StateLogDefinition, source: PostingsTable, *, limits: StateLogLimits | None = None
+    lake: DeltaLake,
+    definition: StateLogDefinition,
+    source: PostingsTable,
+    *,
+    audit: Audit = accept_all,
+    limits: StateLogLimits | None = None,
 ) -> StateLogUpdate:
     """Bring a state log up to date with the table of its postings; twice is once.
 
@@ -79,6 +85,7 @@ def update_state_log(
         lake: Has the source's table, gets the log's.
         definition: Which log.
         source: Its postings. A reversal never comes into the table before its version.
+        audit: Called on rows before their commit.
         limits: Sizes; None = the usual ones.
 
     Raises:
@@ -86,6 +93,7 @@ def update_state_log(
         OutOfRange: It lacks a column.
         AlreadyRunning: Another update of this log is under way.
         WriteConflict: Another writer moved the log on meanwhile; nothing of the change was written.
+        AuditFailed: From `audit`; the log is as it was.
     """
     sizes, table = limits or StateLogLimits(), definition.table
     lock = hold(lake.lock_path(f"{table}_update"), f"update {table}", wait_seconds=WAIT_FOR_WRITER_SECONDS)
@@ -98,11 +106,11 @@ def update_state_log(
             return StateLogUpdate(lake.state(table), version)
         files = None if held is None else _usable_files(lake, definition, source, held, version, sizes)
         if held is None or files is None:
-            done = build_log(lake, definition, source, source_id, version, sizes)
+            done = build_log(lake, definition, source, source_id, version, sizes, audit)
             return StateLogUpdate(
                 done.commit, version, is_full_build=True, n_rows_added=done.n_rows, n_partitions=done.n_partitions
             )
-        update = _change(lake, definition, source, held, files, version)
+        update = _change(lake, definition, source, held, files, version, audit)
         compact_when_due(lake, update.commit)
         return update
 
@@ -161,6 +169,7 @@ def _change(
     held: _Held,
     files: SourceFiles,
     version: int,
+    audit: Audit,
 ) -> StateLogUpdate:
     """Write what the changed postings change of the log, in one commit."""
     key = list(definition.entity)
@@ -173,6 +182,7 @@ def _change(
     added = after.join(before, on=definition.columns, how="anti", nulls_equal=True)
     removed = before.join(after, on=definition.columns, how="anti", nulls_equal=True)
     added, removed = (_parted(definition, frame, touched, held) for frame in (added, removed))
+    audit(added)
     commit = _write(lake, definition, held, added, removed, version)
     return StateLogUpdate(
         commit,

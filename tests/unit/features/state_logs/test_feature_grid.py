@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from replenish.features.offline.evaluator import evaluate
 from replenish.features.state_logs import grid_rows
 from replenish.features.state_logs.grid_definition import FeatureGrid
+from replenish.features.state_logs.grid_keys import grid_keys
 from replenish.features.state_logs.grid_update import GridUpdate, read_feature_grid, update_feature_grid
 from replenish.stores.lake import DeltaLake
 from tests.oracle.evaluators import SOURCE as SOURCE_NAME
@@ -146,6 +147,53 @@ def test_a_grid_whose_first_origins_have_no_keys_goes_on_with_some(lake: DeltaLa
     expected = rows_from_nothing(grid, whole, keys, later).filter(pl.col("origin_date") > grid.first_origin)
     assert expected.height > 0
     assert_frame_equal(read_feature_grid(lake, grid), expected)
+
+
+@pytest.mark.parametrize("seed", range(400, 406))
+def test_a_grid_with_its_own_keys_is_the_evaluators_from_when_each_is_known(lake: DeltaLake, seed: int) -> None:
+    setting, histories = drawn_histories(seed, n_histories=5)
+    grid, key = grid_of(setting, some_features(seed)), list(ENTITY[: setting.n_entity])
+    through = grid.first_origin + timedelta(days=3)
+    for ledger in ledgers_by_arrival(setting, histories, seed, n_steps=3):
+        write_as_silver(lake, ledger)
+        update_feature_grid(lake, grid, None, through, rows_at_once=40, limits=SMALL)
+        first: dict[tuple[object, ...], object] = {}
+        for row in ledger.filter(pl.col("posting_kind").is_in(setting.kinds)).iter_rows(named=True):
+            entity = tuple(row[name] for name in key)
+            first[entity] = min(row["knowledge_time"], first.get(entity, row["knowledge_time"]))
+        everything = rows_from_nothing(grid, ledger, ledger.select(key).unique(), through)
+        is_known = [
+            tuple(row[name] for name in key) in first and first[tuple(row[name] for name in key)] <= row["as_of"]
+            for row in everything.iter_rows(named=True)
+        ]
+        assert_frame_equal(read_feature_grid(lake, grid), everything.filter(pl.Series(is_known, dtype=pl.Boolean)))
+        through += timedelta(days=4)
+
+
+def test_a_straggler_brings_its_key_into_old_origins_and_takes_it_out_again(lake: DeltaLake) -> None:
+    setting, _ = drawn_histories(7)
+    grid = grid_of(setting, (Feature("sum_3", "sum", "units", window_days=3),))
+    key = dict.fromkeys(grid.feature_set.entity, "a")
+    known = grid.instant(grid.first_origin) + timedelta(hours=30)
+    fact = {"fact_id": "1", "event_time": known, "event_date": known.date(), "knowledge_time": known}
+    row = {**key, **fact, "version_nr": 1, "posting_kind": "version", "posting_sign": 1, "units": 5}
+    month = pl.lit(1, pl.Int32).alias("event_month")
+    other = ledger_frame([{**row, **dict.fromkeys(key, "b")}]).with_columns(month)
+    write_as_silver(lake, other)
+    last = grid.first_origin + timedelta(days=4)
+    assert update_feature_grid(lake, grid, None, last, limits=SMALL).n_new_rows == 3
+    both = pl.concat([other, ledger_frame([row]).with_columns(month)])
+    write_as_silver(lake, both)
+    done = update_feature_grid(lake, grid, None, last, limits=SMALL)
+    assert (done.n_taken_again, done.n_restated, done.is_rebuilt) == (3, 3, False)
+    assert_frame_equal(read_feature_grid(lake, grid), rows_from_nothing(grid, both, grid_keys_of(lake, grid), last))
+    write_as_silver(lake, other)
+    assert update_feature_grid(lake, grid, None, last, limits=SMALL).n_restated == 3
+    assert set(read_feature_grid(lake, grid)[grid.feature_set.entity[0]]) == {"b"}
+
+
+def grid_keys_of(lake: DeltaLake, grid: FeatureGrid) -> pl.DataFrame:
+    return grid_keys(lake, grid, {SOURCE_NAME: lake.state(SOURCE.table).version})
 
 
 def _counting(n_read: list[int], read: Callable[..., pl.DataFrame | None], *arguments: Any) -> pl.DataFrame | None:
