@@ -18,6 +18,7 @@ from replenish.features.online.served_log import read_served
 from replenish.features.reconciliation.reconcile import (
     Reconciliation,
     ReconciliationVerdict,
+    days_before,
     reconcile_origin,
     write_reconciliation,
 )
@@ -71,7 +72,8 @@ def reconciled(lake: DeltaLake, deployment: DeploymentResource, origin: date) ->
     """The reconciliation of one origin against the present definitions."""
     dataset, feature_sets = deployment.dataset(), read_feature_sets()
     folders = sorted(deployment.layout.twin.glob("*/served"))
-    answers = (answer for folder in folders for answer in read_served(folder))
+    days = days_before(origin, dataset.zone, dataset.cutoff)
+    answers = (answer for folder in folders for answer in read_served(folder, days))
     history = SilverAt(lake, deployment.contracts(), dataset)
     return reconcile_origin(answers, feature_sets, history, origin, zone=dataset.zone, cutoff=dataset.cutoff)
 

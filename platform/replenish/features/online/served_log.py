@@ -79,10 +79,17 @@ class ServedLog:
             self._file = None
 
 
-def read_served(folder: Path) -> Iterator[ServedVector]:
-    """What was kept, oldest first; a last line that was cut off is left out."""
+def read_served(folder: Path, days: tuple[date, date] | None = None) -> Iterator[ServedVector]:
+    """What was kept, oldest first; a last line that was cut off is left out.
+
+    Args:
+        folder: Of a set.
+        days: First and last day of serving (UTC) whose files are read; None = all.
+    """
     decoder = msgspec.json.Decoder(ServedVector)
     for path in sorted(folder.glob("*.jsonl")):
+        if days is not None and not days[0] <= date.fromisoformat(path.stem) <= days[1]:
+            continue
         with path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n") and line.strip():

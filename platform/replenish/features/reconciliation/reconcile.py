@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -105,7 +105,7 @@ def reconcile_origin(
     """Compute the vectors again that were served in the day up to an origin's cut-off.
 
     Args:
-        answers: A sample of what was served, on any day.
+        answers: A sample of what was served, on the days of `days_before` at least.
         feature_sets: The present definitions, by name.
         history: Ledgers at any place of the log.
         origin: Its cut-off ends the day.
@@ -155,9 +155,23 @@ def judge_reconciliation(counts: pl.DataFrame) -> ReconciliationVerdict:
     return ReconciliationVerdict(int(counts["n_values"].sum()), matches, by_cause, int(unknown))
 
 
+def days_before(origin: date, zone: str, cutoff: time) -> tuple[date, date]:
+    """First and last date (UTC) of the day that ends with an origin's cut-off.
+
+    >>> days_before(date(2025, 2, 4), "Asia/Tokyo", time(6))
+    (datetime.date(2025, 2, 2), datetime.date(2025, 2, 3))
+    """
+    first, last = _bounds(origin, zone, cutoff)
+    return first.astimezone(UTC).date(), last.astimezone(UTC).date()
+
+
+def _bounds(origin: date, zone: str, cutoff: time) -> tuple[datetime, datetime]:
+    return origin_instant(origin - timedelta(days=1), zone, cutoff), origin_instant(origin, zone, cutoff)
+
+
 def _served_before(answers: Iterable[ServedAnswer], origin: date, zone: str, cutoff: time) -> list[ServedAnswer]:
     """Those of the day up to the origin's cut-off; answers that were given twice count twice."""
-    first, last = (origin_instant(day, zone, cutoff) for day in (origin - timedelta(days=1), origin))
+    first, last = _bounds(origin, zone, cutoff)
     of_day = [answer for answer in answers if first < answer.served_at <= last]
     return sorted(of_day, key=lambda answer: (answer.feature_set, answer.seq, answer.as_of, str(answer.key)))
 

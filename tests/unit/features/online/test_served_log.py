@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,9 @@ def test_answers_come_back_as_they_were_from_a_file_a_day(tmp_path: Path) -> Non
     log.close()
     assert [path.name for path in sorted((tmp_path / "served").iterdir())] == ["2026-03-01.jsonl", "2026-03-02.jsonl"]
     assert list(read_served(tmp_path / "served")) == [SERVED, SERVED, later]
+    first, second = date(2026, 3, 1), date(2026, 3, 2)
+    assert list(read_served(tmp_path / "served", (second, second))) == [later]
+    assert list(read_served(tmp_path / "served", (first, first))) == [SERVED, SERVED]
 
 
 def test_half_a_line_is_left_out_and_cut_off_before_the_next(tmp_path: Path) -> None:
