@@ -2,7 +2,8 @@
 
 The door is a real `replenish serve` on loopback, with a worker a core; the sender is a process of its own, whose CPU is
 stated, since it shares the machine. The bare loop commits the same events to `j(seq, id, body)` in WAL mode with FULL,
-in one process, its connections taking turns: no HTTP, no contract, no hashes, no identity, no packing.
+in one process, its connections taking turns: no HTTP, no contract, no hashes, no identity, no packing. Between the two
+stands the plainest door, HTTP and that loop: what any door of this server library loses on one connection.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import apsw
 from rich.console import Console
 
+from replenish.cli.bench_plain_door import plain_connection
 from replenish.cli.load_generator import EVENT_BYTES, LoadPlan, LoadResult, varied_lines
 from replenish.cli.tables import open_console
 from replenish.contracts.dataset_reader import read_dataset
@@ -51,6 +52,7 @@ class Turn:
     """One round: the door and the bare loop, right after one another."""
 
     load: LoadResult
+    plain: LoadResult
     bare_events_per_second: float
     door_cpu_seconds: float
 
@@ -63,6 +65,11 @@ class Turn:
     def ratio(self) -> float:
         """Door against bare loop."""
         return self.door_events_per_second / self.bare_events_per_second
+
+    @property
+    def plain_ratio(self) -> float:
+        """The plainest door against bare loop."""
+        return self.plain.n_events / self.plain.wall_seconds / self.bare_events_per_second
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class IngestCase:
             "events_per_second": self.middle(lambda turn: turn.door_events_per_second),
             "bare_events_per_second": self.middle(lambda turn: turn.bare_events_per_second),
             "ratio_to_bare": self.middle(lambda turn: turn.ratio),
+            "plainest_door_to_bare": self.middle(lambda turn: turn.plain_ratio),
             "lowest_ratio": min(turn.ratio for turn in self.turns),
             "highest_ratio": max(turn.ratio for turn in self.turns),
             "ack_p50_ms": self.middle(lambda turn: turn.load.ack_p50_ms),
@@ -99,6 +107,7 @@ HEADINGS = (
     "door ev/s",
     "bare ev/s",
     "ratio",
+    "plainest",
     "of rounds",
     "p50 ms",
     "p99 ms",
@@ -118,11 +127,11 @@ def run_ingest_bench() -> dict[str, object]:
         f" processes. Its journal packs these events, whose values and words vary, to {_packed_share():.0%}.",
         highlight=False,
     )
-    with tempfile.TemporaryDirectory(prefix="replenish-ingest-") as folder, _serving(Path(folder) / "root") as door:
+    with tempfile.TemporaryDirectory(prefix="replenish-ingest-") as name, _doors(Path(name)) as doors:
         _print_row(console, *HEADINGS)
         for connections in CONNECTIONS:
             for batch in BATCHES:
-                case = _measure_case(Path(folder), door, batch, connections)
+                case = _measure_case(doors, batch, connections)
                 _print_case(console, case)
                 name = f"{batch}_events_{connections}_connections"
                 figures |= {f"{name}_{figure}": value for figure, value in case.figures().items()}
@@ -134,23 +143,24 @@ def _packed_share() -> float:
     return len(pack_bodies(bodies)) / sum(map(len, bodies))
 
 
-def _measure_case(folder: Path, door: _Door, batch: int, connections: int) -> IngestCase:
+def _measure_case(doors: _Doors, batch: int, connections: int) -> IngestCase:
     n_requests = 2 * connections
-    warm = _turn(folder, door, "warm", n_requests, batch, connections)
+    warm = _turn(doors, "warm", n_requests, batch, connections)
     pace = min(warm.door_events_per_second, warm.bare_events_per_second)
     n_events = min(MOST_EVENTS, max(FEWEST_EVENTS, int(pace * SECONDS_OF_A_TURN)))
     n_requests = max(n_events // batch, 4 * connections)
-    turns = [_turn(folder, door, f"{nr}", n_requests, batch, connections) for nr in range(ROUNDS)]
+    turns = [_turn(doors, f"{nr}", n_requests, batch, connections) for nr in range(ROUNDS)]
     return IngestCase(batch, connections, tuple(turns))
 
 
-def _turn(folder: Path, door: _Door, name: str, n_requests: int, batch: int, connections: int) -> Turn:
+def _turn(doors: _Doors, name: str, n_requests: int, batch: int, connections: int) -> Turn:
     prefix = f"{batch}-{connections}-{name}"
-    before = door.cpu_seconds()
-    load = _send(LoadPlan(door.port, prefix, n_requests, connections, batch))
-    used = door.cpu_seconds() - before
-    bare = _bare_events_per_second(folder / f"bare-{prefix}.sqlite", n_requests, batch, connections)
-    return Turn(load, bare, used)
+    before = doors.real.cpu_seconds()
+    load = _send(LoadPlan(doors.real.port, prefix, n_requests, connections, batch))
+    used = doors.real.cpu_seconds() - before
+    bare = _bare_events_per_second(doors.folder / f"bare-{prefix}.sqlite", n_requests, batch, connections)
+    plain = _send(LoadPlan(doors.plain.port, prefix, n_requests, connections, batch))
+    return Turn(load, plain, bare, used)
 
 
 def _send(plan: LoadPlan) -> LoadResult:
@@ -169,7 +179,7 @@ def _send(plan: LoadPlan) -> LoadResult:
 
 def _bare_events_per_second(path: Path, n_requests: int, batch: int, connections: int) -> float:
     """Events per second of committing the same batches to the plainest table that keeps an id and a body."""
-    opened = [_bare_connection(path) for _ in range(connections)]
+    opened = [plain_connection(path) for _ in range(connections)]
     template = varied_lines()[0]
     turns = threading.Lock()
 
@@ -195,15 +205,6 @@ def _bare_events_per_second(path: Path, n_requests: int, batch: int, connections
     return n_requests * batch / wall
 
 
-def _bare_connection(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(30_000)
-    connection.execute("pragma journal_mode=wal")
-    connection.execute("pragma synchronous=full")
-    connection.execute("create table if not exists j (seq integer primary key, id text, body blob)")
-    return connection
-
-
 class _Door(NamedTuple):
     port: int
     pid: int
@@ -219,19 +220,29 @@ def _cpu_seconds_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
 
+class _Doors(NamedTuple):
+    folder: Path
+    real: _Door
+    plain: _Door
+
+
 @contextmanager
-def _serving(root: Path) -> Iterator[_Door]:
-    """A door process on a new root. Stopped as a supervisor would stop it."""
-    layout = RootLayout(root)
+def _doors(folder: Path) -> Iterator[_Doors]:
+    """A door process on a new root, and the plainest one."""
+    root = folder / "root"
     root.mkdir(parents=True)
-    write_dataset(read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml"), layout.dataset_file)
+    write_dataset(read_dataset(PLATFORM_FOLDER / "feeds" / "retailer.yaml"), RootLayout(root).dataset_file)
     program = "from replenish.cli.entry import start; start()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "serve", "--port", "0", "--workers", str(WORKERS)],
-        env={**os.environ, "REPLENISH_ROOT": str(root)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    real = [sys.executable, "-c", program, "serve", "--port", "0", "--workers", str(WORKERS)]
+    plain = [sys.executable, "-m", "replenish.cli.bench_plain_door", str(folder / "plain.sqlite")]
+    with _listening(real, {"REPLENISH_ROOT": str(root)}) as door, _listening(plain, {}) as plainest:
+        yield _Doors(folder, door, plainest)
+
+
+@contextmanager
+def _listening(command: list[str], environment: dict[str, str]) -> Iterator[_Door]:
+    """A process that says where it listens. Stopped as a supervisor would stop it."""
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
     try:
         first = process.stdout.readline() if process.stdout is not None else ""
         if not first.startswith("listening on "):
@@ -251,6 +262,7 @@ def _print_case(console: Console, case: IngestCase) -> None:
         f"{of['events_per_second']:,.0f}",
         f"{of['bare_events_per_second']:,.0f}",
         f"{of['ratio_to_bare']:.2f}",
+        f"{of['plainest_door_to_bare']:.2f}",
         f"{of['lowest_ratio']:.2f}-{of['highest_ratio']:.2f}",
         f"{of['ack_p50_ms']:.2f}",
         f"{of['ack_p99_ms']:.2f}",
