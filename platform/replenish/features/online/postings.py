@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from itertools import accumulate, repeat
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -88,7 +89,7 @@ def columns_read(feature_set: FeatureSet, source: FeatureSource) -> tuple[str, .
 
 
 def postings_of(
-    feature_set: FeatureSet, source: FeatureSource, ledger: pl.DataFrame, *, are_withdrawn: bool = False
+    feature_set: FeatureSet, source: FeatureSource, ledger: pl.DataFrame, are_withdrawn: Sequence[bool] | None = None
 ) -> list[Posting]:
     """The rows of a ledger as postings, in their order.
 
@@ -96,31 +97,25 @@ def postings_of(
         feature_set: Names the entity and what is read.
         source: One of its sources.
         ledger: Columns as in silver, renamed and cast as the source says; no null in a clock or key.
-        are_withdrawn: Silver does not hold these rows any more.
+        are_withdrawn: By row, whether silver does not hold it any more; None = it holds all.
     """
     fact = [name for name in source.fact_key if name not in feature_set.entity]
-    parts = (feature_set.entity, fact, columns_read(feature_set, source))
-    keys, facts, values = (_plain_rows(ledger, names) for names in parts)
-    clocks, posting = _plain_rows(ledger, _CLOCKS), ledger.select(_POSTING).rows()
+    parts = (feature_set.entity, fact, _CLOCKS, _POSTING, columns_read(feature_set, source))
+    names = [name for part in parts for name in part]
+    # All in one pass: for the few rows of a record a pass costs the same for one column as for all.
+    rows = ledger.select(_plain(name, ledger.schema[name]).alias(str(nr)) for nr, name in enumerate(names)).rows()
+    ends = list(accumulate(map(len, parts)))
+    key, of, clocks, posting, said = (slice(end - len(part), end) for part, end in zip(parts, ends, strict=True))
+    flags = are_withdrawn if are_withdrawn is not None else repeat(False, len(rows))
     name = source.name
     return [
-        Posting(name, key, of, day, event, known, sign, kind, nr, said, are_withdrawn)
-        for key, of, (day, event, known), (sign, kind, nr), said in zip(
-            keys, facts, clocks, posting, values, strict=True
-        )
+        Posting._make((name, row[key], row[of], *row[clocks], *row[posting], row[said], gone))
+        for row, gone in zip(rows, flags, strict=True)
     ]
 
 
-def _plain_rows(frame: pl.DataFrame, names: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Rows of some columns with instants in microseconds and days as numbers."""
-    if not names:
-        return [()] * frame.height
-    columns = []
-    for name in names:
-        column = frame[name]
-        if isinstance(column.dtype, pl.Datetime):
-            column = column.dt.cast_time_unit("us").to_physical()
-        elif column.dtype == pl.Date:
-            column = column.to_physical()
-        columns.append(column.to_list())
-    return list(zip(*columns, strict=True))
+def _plain(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column with instants in microseconds and days as numbers."""
+    if isinstance(dtype, pl.Datetime):
+        return pl.col(name).dt.cast_time_unit("us").to_physical()
+    return pl.col(name).to_physical() if dtype == pl.Date else pl.col(name)
