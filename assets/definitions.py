@@ -22,6 +22,7 @@ from assets.reconciliation import reconciliation_assets
 from assets.schedules import build_jobs, build_schedules
 from assets.sensors import build_sensors
 from assets.storage import build_storage_alarms, build_storage_job, build_storage_schedule
+from assets.stored_features import stored_feature_assets
 from replenish.contracts.reader import read_contracts
 from resources.environment import environment_name, resources_for
 
@@ -38,6 +39,7 @@ def build_definitions(*, resources: Mapping[str, object] | None = None) -> dg.De
         *history_assets(contracts),
         build_gold(manifest),
         *feature_assets(),
+        *stored_feature_assets(contracts),
         *forecast_assets(),
         *drift_assets(),
         *decide_assets(),

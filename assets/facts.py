@@ -9,6 +9,8 @@ import polars as pl
 from assets.gate import StageResult
 from replenish.contracts.model import Contract
 from replenish.contracts.table_schema import Layer, table_columns
+from replenish.features.definitions.catalogue import feature_rows
+from replenish.features.definitions.model import FeatureSet
 from replenish.stores.lake import DeltaLake, TableCommit
 
 
@@ -26,6 +28,26 @@ def contract_columns(contract: Contract, layer: Layer) -> dg.TableSchema:
             for column in table_columns(contract, layer)
         ]
     )
+
+
+def feature_columns(feature_set: FeatureSet, contracts: Mapping[str, Contract]) -> dg.TableSchema:
+    """Columns of a stored feature set in the catalogue's words: key, instant, and every feature."""
+    key = [dg.TableColumn(name, description="Key of the row.") for name in feature_set.entity]
+    origin = [dg.TableColumn("origin_date", "date", description="Origin that the row is of.")]
+    instant = dg.TableColumn("as_of", "timestamp", description="Instant up to which the row knows.")
+    rows = [
+        dg.TableColumn(
+            row.name,
+            row.type,
+            description=row.meaning,
+            constraints=dg.TableColumnConstraints(
+                other=[row.reads, *(f"{word}: {getattr(row, word)}" for word in ("source", "consumers"))]
+            ),
+            tags={word: getattr(row, word) for word in ("unit", "owner", "classification")},
+        )
+        for row in feature_rows(feature_set, contracts)
+    ]
+    return dg.TableSchema(columns=[*key, *(origin if feature_set.clock == "daily" else []), instant, *rows])
 
 
 def frame_columns(schema: Mapping[str, pl.DataType]) -> dg.TableSchema:

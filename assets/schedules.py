@@ -7,7 +7,9 @@ import dagster as dg
 
 from assets.maintenance import MAINTENANCE_GROUP
 from assets.partitions import ORIGINS
+from assets.stored_features import stored_name
 from replenish.contracts.dataset_reader import read_dataset
+from replenish.features.definitions.reader import read_feature_sets
 from replenish.stores.layout import RootLayout
 from resources.environment import root_folder
 
@@ -18,7 +20,7 @@ WRITES_LAKE = {"replenish/writes": "lake"}
 
 INTAKE_GROUPS = ("ingest", "history", "gold")
 INTAKE_FEATURES = ("feat_demand", "lost_sales")
-"""Only what is not partitioned by origin: a file names no origin."""
+"""Only what is not partitioned by origin, as stored feature sets are not either: a file names no origin."""
 MAINTENANCE_CRON = "30 1 * * *"
 """At night, in the data set's zone: long after the last daily run and before the next cut-off."""
 RETRAIN_ASSETS = ("forecast_model", "forecast_backtest")
@@ -26,6 +28,7 @@ RETRAIN_ASSETS = ("forecast_model", "forecast_backtest")
 
 def build_jobs() -> dict[str, Any]:
     """`daily_loop` (all for one origin), `intake` (events to features), `maintenance`, `retrain` (a new challenger)."""
+    stored = [stored_name(feature_set) for feature_set in read_feature_sets().values()]
     everything = dg.AssetSelection.all() - dg.AssetSelection.groups(MAINTENANCE_GROUP)
     return {
         "daily_loop": dg.define_asset_job(
@@ -37,7 +40,7 @@ def build_jobs() -> dict[str, Any]:
         ),
         "intake": dg.define_asset_job(
             "intake",
-            selection=dg.AssetSelection.groups(*INTAKE_GROUPS) | dg.AssetSelection.assets(*INTAKE_FEATURES),
+            selection=dg.AssetSelection.groups(*INTAKE_GROUPS) | dg.AssetSelection.assets(*INTAKE_FEATURES, *stored),
             tags=WRITES_LAKE,
             description="Take in offered files, up to features; decisions wait for the cut-off.",
         ),

@@ -37,6 +37,18 @@ def lost_sales_schema() -> Any:
     )
 
 
+def stored_grid_schema(entity: Sequence[str]) -> Any:
+    """`features/grid_<set>`: one row per key and origin; what a feature may be is its definition's affair."""
+    columns = {**dict.fromkeys(entity), **ORIGIN, "as_of": pl.Datetime("us", "UTC")}
+    return _schema("features/grid", columns, unique=(*entity, "origin_date"))
+
+
+def state_log_schema(entity: Sequence[str]) -> Any:
+    """`features/state_<source>`: one row per key and instant from which on another version is the latest."""
+    columns = {**dict.fromkeys(entity), "known_from": pl.Datetime("us", "UTC"), "is_live": pl.Boolean()}
+    return _schema("features/state", columns, unique=(*entity, "known_from"))
+
+
 def backtest_schema() -> Any:
     """`forecasts/backtest`: one row per origin, series, step and method."""
     columns = {**SERIES, "step": None, "method": pl.String(), "mean_milli": None}

@@ -15,6 +15,7 @@ from assets.settings import AUTOMATION
 from assets.table_schemas import decision_schema, forecast_schema, quantiles_rise
 from replenish.contracts.reader import read_contracts
 from replenish.errors import NotApplicable
+from replenish.features.definitions.reader import read_feature_sets
 from resources.environment import resources_for
 
 SLOW_IMPORTS = ("evidently", "lightgbm", "mlflow", "matplotlib", "pandera")
@@ -55,19 +56,20 @@ def test_a_feed_is_as_fresh_as_its_contract_demands(graph) -> None:
 def test_origins_partition_forecasts_and_decisions_but_nothing_before_them(graph) -> None:
     partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.is_partitioned}
     assert {"forecast_demand", "drift_scores", "decision_replenishment"} <= partitioned
-    assert not partitioned & {"event_log", "bronze_sales", "silver_sales", "fct_demand", "feat_demand"}
+    unpartitioned = {"event_log", "bronze_sales", "silver_sales", "fct_demand", "feat_demand", "features_demand_daily"}
+    assert not partitioned & unpartitioned
 
 
 def test_the_job_that_takes_in_files_needs_no_origin() -> None:
     job = build_definitions().resolve_job_def("intake")
     assert job.partitions_def is None
-    assert {"event_log", "fct_demand", "feat_demand"} <= {
-        key.to_user_string() for key in job.asset_layer.executable_asset_keys
-    }
+    taken = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+    assert {"event_log", "fct_demand", "feat_demand", "features_demand_daily", "features_stock_now"} <= taken
 
 
 def test_every_derived_table_has_a_blocking_schema_check(graph) -> None:
     tables = {"silver_sales", "feat_demand", "forecast_demand", "drift_scores", "decision_replenishment"}
+    tables |= {f"features_{name}" for name in read_feature_sets()}
     blocking = {
         key.asset_key.to_user_string()
         for key in graph.asset_check_keys

@@ -76,7 +76,9 @@ def test_no_blocking_check_fails(loop) -> None:
 
 def test_every_table_reports_rows_version_and_columns(loop) -> None:
     wanted = {"dagster/row_count", "delta_version", "dagster/column_schema"}
-    for key in ("bronze_sales", "silver_sales", "fct_demand", "feat_demand", "forecast_demand", "published_demand"):
+    stored = ("features_demand_daily", "features_stock_now")
+    told = ("bronze_sales", "silver_sales", "fct_demand", "feat_demand", "forecast_demand", "published_demand")
+    for key in (*told, *stored):
         assert wanted <= set(loop.metadata(key)), key
 
 
@@ -113,6 +115,13 @@ def test_a_feed_that_stopped_is_named_although_every_asset_ran(loop) -> None:
     (check,) = (c for c in loop.first.get_asset_check_evaluations() if c.check_name == "feeds_are_fresh")
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "stock_counts at" in check.metadata["late"].value
+
+
+def test_the_two_homes_of_the_daily_features_agree_at_the_origin(loop) -> None:
+    (check,) = (c for c in loop.first.get_asset_check_evaluations() if c.check_name == "equals_feat_demand")
+    assert check.passed
+    assert check.metadata["origin"].value == ORIGIN.isoformat()
+    assert (check.metadata["n_late"].value, check.metadata["n_of_logic"].value) == (0, 0)
 
 
 def test_running_an_origin_again_changes_nothing_and_sends_nothing(loop) -> None:

@@ -19,6 +19,7 @@ from replenish.cli.deployment import Deployment
 from replenish.cli.stages import build_gold_tables, run_to_silver, update_demand_features
 from replenish.contracts.model import POLARS_TYPES
 from replenish.contracts.profile import read_profile
+from replenish.features.definitions.forecast_names import columns_said_twice
 from replenish.features.definitions.model import COUNTED_KINDS, FeatureDefinition, FeatureSet, FeatureSource
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.offline.evaluator import evaluate
@@ -26,7 +27,6 @@ from replenish.features.offline.ledger_parts import declared_ledger
 from tests.oracle.compare import is_same
 from tests.oracle.known_at import Feature, known_values
 from tests.scenario.worlds import NOW, small_retailer
-from tests.unit.features.definitions.test_platform_sets import daily_name
 
 pytestmark = pytest.mark.slow
 INCREMENT_KEY = ("event_date", "knowledge_date")
@@ -180,10 +180,7 @@ def test_the_forecast_reads_what_the_daily_set_says(ledgers: Ledgers) -> None:
     spine = rows.select(*daily.entity, as_of=as_of)
     said = evaluate(daily, spine, ledgers.of_gold(daily), dataset.zone, dataset.cutoff)
     n_compared = 0
-    for column in profile.feature_columns:
-        name = daily_name(column)
-        if name not in daily.feature_names:
-            continue
+    for column, name in columns_said_twice(daily, profile.feature_columns).items():
         n_compared += rows.height
         both = pl.DataFrame({"trained": rows[column], "said": said[name]})
         wrong = [row for row in both.iter_rows() if not is_same(*row)]

@@ -1,4 +1,4 @@
-"""What a feature asset asks of an engine: one feature set over pinned tables, written as one commit.
+"""What a feature asset asks of an engine: one feature set over pinned tables, as one commit; or a grid brought on.
 
 Two engines keep this promise: `EmbeddedEngine` in this process, and `spark_engine.ClusterEngine` on a Spark cluster.
 Assets hold a `FeatureEngine` and do not know which.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from typing import NamedTuple, Protocol
 
 import polars as pl
@@ -16,7 +16,9 @@ import polars as pl
 from replenish.features.definitions.model import FeatureSet
 from replenish.features.offline.evaluator import evaluate
 from replenish.features.offline.measures import ledger_columns
-from replenish.stores.lake import DeltaLake, TableCommit
+from replenish.features.state_logs.grid_definition import FeatureGrid
+from replenish.features.state_logs.grid_update import GridUpdate, update_feature_grid
+from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 from replenish.stores.lake_commit import AppTransaction
 
 
@@ -61,6 +63,13 @@ class FeatureEngine(Protocol):
         """
         ...
 
+    def update_grid(self, lake: DeltaLake, grid: FeatureGrid, through: date, audit: Audit = accept_all) -> GridUpdate:
+        """Bring a stored grid up to an origin, for its own keys: `update_feature_grid` with equal rows.
+
+        State logs and stragglers are worked on in this process by every engine: they are few.
+        """
+        ...
+
 
 class EmbeddedEngine:
     """Evaluates in this process with `features.offline`."""
@@ -77,6 +86,10 @@ class EmbeddedEngine:
         spine = lake.read(job.spine.table, version=job.spine.version)
         frame = evaluate(job.feature_set, spine, ledgers, job.zone, job.cutoff)
         return lake.append(job.target, frame, app=job.app)
+
+    def update_grid(self, lake: DeltaLake, grid: FeatureGrid, through: date, audit: Audit = accept_all) -> GridUpdate:
+        """See `FeatureEngine`."""
+        return update_feature_grid(lake, grid, None, through, audit=audit)
 
 
 def written_before(job: FeatureJob, lake: DeltaLake) -> TableCommit | None:

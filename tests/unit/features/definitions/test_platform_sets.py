@@ -9,31 +9,12 @@ import pytest
 
 from replenish.contracts.profile import read_profile
 from replenish.contracts.reader import PLATFORM_FOLDER
+from replenish.features.definitions.forecast_names import NOT_SAID_YET, daily_name
 from replenish.features.definitions.model import AGGREGATIONS, FeatureSet, FeatureSource
 from replenish.features.definitions.reader import read_feature_sets
 from tests.unit.features.definitions.small_set import contracts
 
 MARTS = PLATFORM_FOLDER.parent / "dbt" / "models" / "marts"
-
-SAID_OTHERWISE = {
-    "periods_since_first_sale": "days_since_first_sale",
-    "periods_since_last_sale": "days_since_last_sale",
-    "active_periods__": "active_days__",
-}
-"""Names of today, which count periods, and those of the daily set."""
-
-NOT_SAID_YET = (
-    *("in_stock_units__", "in_stock_days__", "in_stock_mean__", "price_ratio__", "lead_time_"),
-    *("unconstrained_milli_sum__", "lost_milli_sum__"),
-)
-"""They need two ledgers at once, estimates, or latest values over several origins: more than the vocabulary says."""
-
-
-def daily_name(column: str) -> str:
-    """What the daily set calls a column of the forecast's features."""
-    for old, new in SAID_OTHERWISE.items():
-        column = column.replace(old, new)
-    return column
 
 
 @cache
