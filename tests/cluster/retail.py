@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, time
+from dataclasses import replace
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from replenish.bitemporal import knowledge_date_expr, origin_instant_expr
 from replenish.features.cluster.engine import FeatureJob, pinned
 from replenish.features.definitions.model import FeatureSet
 from replenish.features.definitions.reader import read_feature_sets
+from replenish.features.state_logs.grid_definition import FeatureGrid, grid_on_silver
 from replenish.stores.lake import DeltaLake
 
 ZONE, CUTOFF, FIRST = "Europe/Berlin", time(6), date(2025, 1, 6)
@@ -114,6 +116,32 @@ def retail_lake(root: Path, n_series: int, n_days: int, seed: int = 1) -> DeltaL
     lake.append("gold/fct_stock", stock)
     lake.append(SPINE, spine(n_series, n_days))
     return lake
+
+
+def retail_silver(root: Path, n_series: int, n_days: int, seed: int = 1) -> DeltaLake:
+    """A lake with the silver tables behind the demand features, under other names and types than the sets read."""
+    lake = DeltaLake(root / "lake")
+    month = pl.col("event_date").dt.strftime("%Y%m").cast(pl.Int32).alias("event_month")
+    sales = ledger(seed, n_series, n_days, 2.0, 1, 9).with_columns(
+        pl.col("amount").cast(pl.Int32).alias("quantity"),
+        month,
+        revenue_cents=pl.col("amount") * 199,
+        sale_id=pl.format("{}", pl.col("event_time").dt.epoch("us")),
+    )
+    for part in (sales[: sales.height // 2], sales[sales.height // 2 :]):
+        lake.append("silver/sales", part.drop("amount"), partition_by=["event_month"])
+    prices = ledger(seed + 1, n_series, n_days, 0.1, 99, 999, ahead_days=20).rename({"amount": "unit_price_cents"})
+    lake.append("silver/prices", prices.with_columns(is_promotion=pl.col("unit_price_cents") % 3 == 0))
+    stock = ledger(seed + 2, n_series, n_days, 0.3, 0, 40).rename({"amount": "counted"})
+    lake.append("silver/stock_counts", stock)
+    return lake
+
+
+def retail_grid(feature_set: FeatureSet | None = None) -> FeatureGrid:
+    """The grid of the platform's demand features over `retail_silver`, from its fifth week on."""
+    grid = grid_on_silver(feature_set or read_feature_sets()["demand_daily"], ZONE, CUTOFF, FIRST + timedelta(days=28))
+    named = {"sales": (("units", "quantity"),), "prices": (), "stock": (("on_hand_units", "counted"),)}
+    return replace(grid, tables={name: replace(table, renamed=named[name]) for name, table in grid.tables.items()})
 
 
 def demand_job(lake: DeltaLake, target: str, feature_set: FeatureSet | None = None) -> FeatureJob:

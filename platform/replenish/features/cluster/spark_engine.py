@@ -9,17 +9,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
+import pyarrow as pa
 from sqlglot import exp
 
 from replenish.errors import NotApplicable, OutOfRange
 from replenish.features.cluster.calendar_tables import CUTOFF_DAYS, ORIGIN_SPANS, CalendarTables, calendar_tables
 from replenish.features.cluster.engine import FeatureJob, PinnedTable, written_before
 from replenish.features.cluster.feature_query import feature_query
+from replenish.features.cluster.ledger_view import ledger_query, stored_columns, stored_view
 from replenish.features.cluster.query_base import AS_OF, SPINE_VIEW, source_view
 from replenish.features.cluster.query_checks import (
     N_INSTANTS,
@@ -30,9 +33,12 @@ from replenish.features.cluster.query_checks import (
     off_cutoff_query,
     spine_query,
 )
-from replenish.features.cluster.staged_parts import commit_parts
+from replenish.features.cluster.staged_parts import PartedColumn, commit_parts
+from replenish.features.definitions.model import FeatureSet
 from replenish.features.offline.measures import ledger_columns
-from replenish.stores.lake import DeltaLake, TableCommit
+from replenish.features.state_logs.grid_definition import ORIGIN_DATE, FeatureGrid
+from replenish.features.state_logs.grid_update import GridUpdate, NewOrigins, update_feature_grid, write_origins
+from replenish.stores.lake import Audit, DeltaLake, TableCommit, accept_all
 
 SPARK_SETTINGS = {
     # Instants are shown and cast in UTC alone; a sum that leaves its type is an error, not another number.
@@ -115,17 +121,44 @@ class ClusterEngine:
         done = written_before(job, lake)
         if done is not None:
             return done
-        with spark_session(self._address) as session:
-            for name, value in self._settings.items():
-                session.conf.set(name, value)
+        with self._session() as session:
             register(session, job, lake)
-            calendar = checked_calendar(session, job)
+            calendar = checked_calendar(session, job.feature_set, job.zone, job.cutoff)
             rows = session.sql(feature_query(job.feature_set, calendar).sql("spark"))
 
             def write(folder: Path) -> None:
                 rows.write.parquet(str(folder))
 
             return commit_parts(lake, job.target, write, job.app)
+
+    def update_grid(self, lake: DeltaLake, grid: FeatureGrid, through: date, audit: Audit = accept_all) -> GridUpdate:
+        """See `FeatureEngine`; the rows of new origins are made on the cluster, a session for each block of them."""
+        return update_feature_grid(lake, grid, None, through, write=self._write_origins, audit=audit)
+
+    def _write_origins(self, lake: DeltaLake, new: NewOrigins) -> int:
+        spine = new.grid.spine(new.keys, new.origins)
+        if spine.is_empty():
+            # Of no rows Spark writes no file, so that nothing would say what columns there are.
+            return write_origins(lake, new)
+        with self._session() as session:
+            register_grid(session, lake, new, spine)
+            calendar = checked_calendar(session, new.grid.feature_set, new.grid.zone, new.grid.cutoff)
+            rows = session.sql(feature_query(new.grid.feature_set, calendar).sql("spark"))
+
+            def write(folder: Path) -> None:
+                rows.repartition(ORIGIN_DATE).write.partitionBy(ORIGIN_DATE).parquet(str(folder))
+                new.audit(staged_keys(folder, spine))
+
+            place = spine.columns.index(ORIGIN_DATE)
+            commit_parts(lake, new.grid.table, write, new.app, PartedColumn(ORIGIN_DATE, pa.date32(), place))
+        return spine.height
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with spark_session(self._address) as session:
+            for name, value in self._settings.items():
+                session.conf.set(name, value)
+            yield session
 
 
 def register(session: Session, job: FeatureJob, lake: DeltaLake) -> None:
@@ -146,7 +179,28 @@ def register(session: Session, job: FeatureJob, lake: DeltaLake) -> None:
         read_pinned(session, lake, at, columns).createOrReplaceTempView(source_view(name))
 
 
-def checked_calendar(session: Session, job: FeatureJob) -> CalendarTables:
+def register_grid(session: Session, lake: DeltaLake, new: NewOrigins, spine: pl.DataFrame) -> None:
+    """Name the tables of a grid's new origins in a session: the spine, and each source renamed and cast."""
+    arrow = spine.to_arrow(compat_level=pl.CompatLevel.oldest())
+    session.createDataFrame(arrow).createOrReplaceTempView(SPINE_VIEW)
+    feature_set = new.grid.feature_set
+    for name in new.grid.source_names:
+        source, table = feature_set.source(name), new.grid.tables[name]
+        at, columns = PinnedTable(table.table, new.versions[name]), stored_columns(feature_set, source, table)
+        _require(_schema(lake, at), columns, at)
+        read_pinned(session, lake, at, columns).createOrReplaceTempView(stored_view(name))
+        query = ledger_query(feature_set, source, table).sql("spark")
+        session.sql(query).createOrReplaceTempView(source_view(name))
+
+
+def staged_keys(folder: Path, spine: pl.DataFrame) -> pl.DataFrame:
+    """The spine's columns of part files that lie in folders by origin."""
+    by_origin = {ORIGIN_DATE: pl.Date()}
+    staged = pl.scan_parquet(f"{folder}/*/*.parquet", hive_partitioning=True, hive_schema=by_origin)
+    return staged.select(spine.columns).cast(dict(spine.schema)).collect()  # type: ignore[arg-type]
+
+
+def checked_calendar(session: Session, feature_set: FeatureSet, zone: str, cutoff: time) -> CalendarTables:
     """The calendar of the session's spine, registered; refuses what the embedded engine refuses.
 
     Raises:
@@ -159,13 +213,13 @@ def checked_calendar(session: Session, job: FeatureJob) -> CalendarTables:
     found = ask(spine_query())
     if found[N_INSTANTS] != found[N_ROWS]:
         raise OutOfRange("as_of is null", column=AS_OF, rows=found[N_ROWS] - found[N_INSTANTS])
-    calendar = calendar_tables(found[OLDEST] or 0, found[NEWEST] or 0, job.zone, job.cutoff)
+    calendar = calendar_tables(found[OLDEST] or 0, found[NEWEST] or 0, zone, cutoff)
     for name, table in ((ORIGIN_SPANS, calendar.spans), (CUTOFF_DAYS, calendar.days)):
         session.createDataFrame(table.to_arrow()).createOrReplaceTempView(name)
-    if job.feature_set.clock == "daily" and (n_off := ask(off_cutoff_query())[N_ROWS]):
+    if feature_set.clock == "daily" and (n_off := ask(off_cutoff_query())[N_ROWS]):
         raise OutOfRange("a daily set is evaluated at cut-offs only", rows=n_off)
-    for name in job.ledgers:
-        n_wrong = ask(clockless_query(job.feature_set, job.feature_set.source(name)))[N_ROWS]
+    for name in dict.fromkeys(f.source for f in feature_set.features if f.source is not None):
+        n_wrong = ask(clockless_query(feature_set, feature_set.source(name)))[N_ROWS]
         if n_wrong:
             raise OutOfRange("rows without a clock", source=name, rows=n_wrong)
     return calendar
