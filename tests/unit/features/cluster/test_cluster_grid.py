@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
 from replenish.errors import AuditFailed, BrokenPromise
@@ -19,7 +20,8 @@ from replenish.features.state_logs.definition import LEDGER_CASTS
 from replenish.features.state_logs.grid_definition import ORIGIN_DATE, FeatureGrid
 from replenish.features.state_logs.grid_update import NewOrigins, read_feature_grid, update_feature_grid
 from replenish.stores.lake import DeltaLake
-from tests.cluster.retail import retail_grid, retail_silver
+from replenish.stores.lake_maintenance import compact
+from tests.cluster.retail import ENTITY, retail_grid, retail_silver
 
 N_SERIES, N_DAYS = 8, 42
 BY_ORIGIN = PartedColumn(ORIGIN_DATE, pa.date32(), 2)
@@ -72,6 +74,22 @@ def test_another_engine_stores_what_the_embedded_one_stores(tmp_path: Path) -> N
             lake.append("silver/sales", again, partition_by=["event_month"])
         through += timedelta(days=2)
     assert ours["is_promotion"].drop_nulls().len() > ours.height / 2
+
+
+def test_the_log_names_the_origin_of_every_file_and_merging_keeps_rows(tmp_path: Path) -> None:
+    grid, lake = retail_grid(), retail_silver(tmp_path, N_SERIES, N_DAYS)
+    update_by_duckdb(lake, grid, grid.first_origin + timedelta(days=1))
+    for _ in range(2):
+        actions = pl.DataFrame(DeltaTable(str(lake.path(grid.table))).get_add_actions(flatten=True))
+        in_path = actions["path"].str.extract(f"{ORIGIN_DATE}=([0-9-]+)/").str.to_date()
+        assert in_path.to_list() == actions[f"partition.{ORIGIN_DATE}"].to_list()
+        assert actions["num_records"].sum() == lake.row_count(grid.table) > 0
+        before = read_feature_grid(lake, grid)
+        # A second file for an origin, so that there is something to merge.
+        twice = before.head(1).with_columns(sku_id=pl.lit("another"))
+        lake.append(grid.table, twice, partition_by=[ORIGIN_DATE])
+        assert compact(lake, grid.table, every=1)
+        assert_frame_equal(read_feature_grid(lake, grid), pl.concat([before, twice]).sort(ORIGIN_DATE, *ENTITY))
 
 
 def test_a_reader_of_one_origin_opens_only_its_files(tmp_path: Path) -> None:
