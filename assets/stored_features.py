@@ -6,6 +6,7 @@ are read from silver, and what is already stored is brought on, not built again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ from replenish.features.definitions.identity import feature_set_digest
 from replenish.features.definitions.model import FeatureSet
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.state_logs.forecast_parity import ForecastParity, compare_with_feat_demand
+from replenish.features.state_logs.grid_definition import FeatureGrid
 from replenish.features.state_logs.grid_update import GridUpdate
 from replenish.features.state_logs.stored_sets import state_log_counts, stored_grid
 from replenish.features.state_logs.update import StateLogUpdate, update_state_logs
@@ -57,15 +59,18 @@ def build_stored_grid(feature_set: FeatureSet, contracts: Mapping[str, Contract]
         engine: EngineResource,
     ) -> Iterator[Any]:
         tables, dataset, profile = lake.open(), deployment.dataset(), deployment.profile()
-        newest = newest_origin_to_build(tables, dataset, clock.now(), run_origin(context))
+
+        def begin() -> tuple[FeatureGrid, date]:
+            newest = newest_origin_to_build(tables, dataset, clock.now(), run_origin(context))
+            return stored_grid(tables, feature_set, dataset, profile, newest)
 
         def work(audit: Audit) -> StageResult:
-            grid, through = stored_grid(tables, feature_set, dataset, profile, newest)
+            grid, through = begin()
             update = engine.open().update_grid(tables, grid, through, audit)
             return grid_result(update, first_origin=grid.first_origin.isoformat(), **_said(feature_set, contracts))
 
         def compare() -> ForecastParity:
-            grid, origin = stored_grid(tables, feature_set, dataset, profile, newest)
+            grid, origin = begin()
             return compare_with_feat_demand(tables, grid, dataset, profile, origin)
 
         yield from run_gated(key, lambda: stored_grid_schema(feature_set.entity), work)

@@ -103,6 +103,18 @@ def test_the_words_on_the_asset_are_the_catalogues(name: str) -> None:
     assert set(on_asset) - set(feature_set.feature_names) <= {*feature_set.entity, "origin_date", "as_of"}
 
 
+def test_a_root_without_tables_has_nothing_to_store(tmp_path: Path) -> None:
+    deployment = small_retailer(tmp_path / "root", n_days=2)
+    definitions = build_definitions(resources=resources_for("test", deployment.layout.root))
+    job = definitions.resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey(name) for name in STORED]
+    done = job.execute_in_process(asset_selection=keys, instance=dg.DagsterInstance.ephemeral())
+    for key in STORED:
+        assert said(done, key)["not_applicable"].startswith("not_applicable: ")
+    assert all(found.passed for found in done.get_asset_check_evaluations())
+    assert "not_applicable" in check(done, PARITY_CHECK).metadata
+
+
 @pytest.mark.slow
 def test_the_grid_holds_what_the_evaluator_says_of_every_series_that_is_known(
     stored: Stored, first: dg.ExecuteInProcessResult
