@@ -8,7 +8,7 @@ ENGINES = ("embedded", "cluster")
 
 
 class EngineResource(dg.ConfigurableResource):
-    """The feature engine of one deployment; assets call `open().evaluate(job, lake)` whichever it is."""
+    """The feature engine of one deployment; assets call `open().update_grid(...)` whichever it is."""
 
     engine: str = "embedded"
     address: str = ""
