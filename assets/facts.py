@@ -30,7 +30,7 @@ def contract_columns(contract: Contract, layer: Layer) -> dg.TableSchema:
     )
 
 
-def feature_columns(feature_set: FeatureSet, contracts: Mapping[str, Contract]) -> dg.TableSchema:
+def described_columns(feature_set: FeatureSet, contracts: Mapping[str, Contract]) -> dg.TableSchema:
     """Columns of a stored feature set in the catalogue's words: key, instant, and every feature."""
     key = [dg.TableColumn(name, description="Key of the row.") for name in feature_set.entity]
     origin = [dg.TableColumn("origin_date", "date", description="Origin that the row is of.")]

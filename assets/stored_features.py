@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.facts import counts_of, feature_columns
+from assets.facts import counts_of, described_columns
 from assets.gate import WITHOUT_INPUTS, Audit, StageResult, as_markdown, gate_specs, run_gated
 from assets.partitions import run_origin
 from assets.settings import stage_settings
@@ -33,7 +33,7 @@ from resources.deployment import DeploymentResource
 from resources.engine import EngineResource
 from resources.lake import LakeResource
 
-PARITY_CHECK = "equals_feat_demand"
+SAME_LOGIC_CHECK = "equals_feat_demand"
 N_DIFFERENCES_SHOWN = 20
 
 
@@ -124,7 +124,7 @@ def logs_result(logs: Sequence[StateLogUpdate], **metadata: Any) -> StageResult:
 def parity_spec(key: str) -> dg.AssetCheckSpec:
     """The check that two homes of the same logic agree."""
     return dg.AssetCheckSpec(
-        PARITY_CHECK,
+        SAME_LOGIC_CHECK,
         asset=key,
         description="At the newest origin the grid says what the columns of feat_demand that mean the same say.",
     )
@@ -136,12 +136,12 @@ def parity_result(key: str, compare: Callable[[], ForecastParity]) -> dg.AssetCh
         found = compare()
     except WITHOUT_INPUTS as missing:
         said: dict[str, Any] = {"not_applicable": str(missing)}
-        return dg.AssetCheckResult(passed=True, check_name=PARITY_CHECK, asset_key=key, metadata=said)
+        return dg.AssetCheckResult(passed=True, check_name=SAME_LOGIC_CHECK, asset_key=key, metadata=said)
     counts = {"n_series": found.n_series, "n_values": found.n_values, "n_late": found.n_late}
     differing = as_markdown(found.differences.head(N_DIFFERENCES_SHOWN))
     return dg.AssetCheckResult(
         passed=found.n_of_logic == 0,
-        check_name=PARITY_CHECK,
+        check_name=SAME_LOGIC_CHECK,
         asset_key=key,
         metadata={**counts, "n_of_logic": found.n_of_logic, "origin": str(found.origin), "differing": differing},
     )
@@ -157,7 +157,7 @@ def _said(feature_set: FeatureSet, contracts: Mapping[str, Contract]) -> dict[st
     return {
         "feature_set": f"{feature_set.name}@{feature_set.version}",
         "feature_set_id": feature_set_digest(feature_set),
-        "dagster/column_schema": feature_columns(feature_set, contracts),
+        "dagster/column_schema": described_columns(feature_set, contracts),
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from assets.definitions import build_definitions
-from assets.stored_features import PARITY_CHECK
+from assets.stored_features import SAME_LOGIC_CHECK
 from replenish.bitemporal import origin_instant_expr
 from replenish.cli.deployment import Deployment
 from replenish.cli.stages import run_to_features
@@ -112,7 +112,7 @@ def test_a_root_without_tables_has_nothing_to_store(tmp_path: Path) -> None:
     for key in STORED:
         assert said(done, key)["not_applicable"].startswith("not_applicable: ")
     assert all(found.passed for found in done.get_asset_check_evaluations())
-    assert "not_applicable" in check(done, PARITY_CHECK).metadata
+    assert "not_applicable" in check(done, SAME_LOGIC_CHECK).metadata
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_runs_report_rows_versions_tables_and_state_logs(stored: Stored, first: 
             assert f"| {log.table} |" in metadata["state_logs"]
             assert read_state_log(stored.lake, log).height > 10
     assert all(c.passed for c in first.get_asset_check_evaluations())
-    compared = check(first, PARITY_CHECK).metadata
+    compared = check(first, SAME_LOGIC_CHECK).metadata
     pairs = columns_said_twice(sets["demand_daily"], read_profile("demo").feature_columns)
     assert compared["n_values"].value == compared["n_series"].value * len(pairs) > 300
     assert (compared["n_late"].value, compared["n_of_logic"].value) == (0, 0)
@@ -175,7 +175,7 @@ def test_other_logic_fails_the_check_and_late_data_does_not(stored: Stored, firs
     place = (pl.col("origin_date") == stored.newest) & (pl.col("sku_id") == kept["sku_id"][-1])
     # Rows of feat_demand that its code would make otherwise now: they were built before something arrived.
     stored.lake.overwrite(table, kept.with_columns(units_lag_7=pl.when(place).then(-5).otherwise("units_lag_7")))
-    late = check(stored.run(), PARITY_CHECK)
+    late = check(stored.run(), SAME_LOGIC_CHECK)
     assert late.passed
     assert late.metadata["n_late"].value == kept.filter(place).height > 0
     stored.lake.overwrite(table, kept)
@@ -184,12 +184,12 @@ def test_other_logic_fails_the_check_and_late_data_does_not(stored: Stored, firs
     rows = stored.lake.read(grid, filters=[("origin_date", "in", [stored.newest])])
     wrong = rows.with_columns(units_sum__28=pl.col("units_sum__28") + 1)
     stored.lake.replace_partitions(grid, wrong, column="origin_date", values=[stored.newest])
-    differs = check(stored.run(), PARITY_CHECK)
+    differs = check(stored.run(), SAME_LOGIC_CHECK)
     stored.lake.replace_partitions(grid, rows, column="origin_date", values=[stored.newest])
     assert not differs.passed
     assert differs.metadata["n_of_logic"].value == differs.metadata["n_series"].value
     assert "units_sum__28" in differs.metadata["differing"].value
-    assert check(stored.run(), PARITY_CHECK).passed
+    assert check(stored.run(), SAME_LOGIC_CHECK).passed
 
 
 @pytest.mark.slow
@@ -206,4 +206,4 @@ def test_the_first_origin_stays_when_time_goes_on(stored: Stored, first: dg.Exec
     assert (now["table"], now["first_origin"]) == (before["table"], before["first_origin"])
     assert now["n_new_rows"] > 0
     # feat_demand was not brought on: there is nothing to compare.
-    assert "no rows at the origin" in check(again, PARITY_CHECK).metadata["not_applicable"].value
+    assert "no rows at the origin" in check(again, SAME_LOGIC_CHECK).metadata["not_applicable"].value
