@@ -60,7 +60,7 @@ class PlainDoor:
         await send({"type": "http.response.body", "body": _ANSWER})
 
 
-def main() -> None:
+def serve_plain_door() -> None:
     """Serve on a free port of loopback until SIGTERM; the first line says which."""
     connection = plain_connection(Path(sys.argv[1]))
     listener = listening_socket("127.0.0.1", 0)
@@ -70,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_plain_door()
