@@ -69,8 +69,10 @@ class TwinRecords:
 
     def clear(self) -> None:
         """Forget everything: the log brings it again."""
-        if hasattr(self, "_beside"):
-            self.close()
+        for name in ("_beside", "_connection"):
+            # Where the file was no database, only one of them was opened.
+            if hasattr(self, name):
+                getattr(self, name).close()
         for path in (self.path, *self.path.parent.glob(f"{self.path.name}-*")):
             path.unlink(missing_ok=True)
         self._open()
