@@ -47,7 +47,7 @@ _KEEP_PLACE = "insert into meta values (?, ?) on conflict do update set value = 
 
 
 class TwinRecords:
-    """Records of the streams that features read. One thread writes and asks.
+    """Records of the streams that features read. One thread writes and asks; `checkpoint` may be another's.
 
     Args:
         path: The file; made where it is missing, made anew where it is no sound database.
