@@ -23,6 +23,8 @@ from replenish.stores.journal_reader import JournalReader
 POLL_SECONDS = 0.005
 SLACK = timedelta(seconds=60)
 """Questions may be so much older than the newest instant that a key was not asked for."""
+FORCED_BYTES = 2**22
+"""Of a snapshot, forced to disk at a time."""
 KEYS_BETWEEN_RECORDS = 20
 """States that a snapshot writes before the log is looked at again: about two milliseconds."""
 _STAND_EVERY_SECONDS = 1.0
@@ -121,6 +123,9 @@ class TwinFollower:
 
     def start(self, on_failure: Callable[[], None]) -> None:
         """Follow from now on, on a thread of its own; `on_failure` is called once it cannot go on."""
+        # What was taken in until now may be much: nobody waits for the disk yet.
+        self._on_disk.result()
+        self._records.make_durable()
 
         def follow() -> None:
             try:
@@ -191,8 +196,11 @@ class TwinFollower:
         self._last_snapshot, self._snapshot_seq, self._n_since_snapshot = time.monotonic(), self.seq, 0
 
     def _step_snapshot(self, keys: int) -> None:
-        if not self._writers[0].step(keys):
+        writer = self._writers[0]
+        if not writer.step(keys):
             self._on_disk = self._disk.submit(self._writers.pop(0).place)
+        elif writer.n_unforced > FORCED_BYTES:
+            self._on_disk = self._disk.submit(writer.force)
 
     def _has_snapshots(self) -> bool:
         return all(any((self._folder / name).glob("*.snapshot")) for name in self.twins)

@@ -38,7 +38,7 @@ _MEMBERS_OF_CANCELLED = (
     "select m.fact from members m join cancelled c on c.stream = m.stream and c.grouping = m.grouping"
     " where m.stream = ? and m.grouping = ?"
 )
-LONGEST_LOG_OF_WRITES = 2**28
+LONGEST_LOG_OF_WRITES = 2**26
 """Bytes; a log as long as this is carried over by the writer itself, so that it does not outgrow the records."""
 _BUSY_MILLISECONDS = 10_000
 _CHECKPOINT_ATTEMPTS = 3

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime, time
 from itertools import islice
@@ -67,6 +68,8 @@ class SnapshotWriter:
         self._draft = folder / f".{self.path.name}.draft"
         self._file: BinaryIO = self._draft.open("wb")
         self._sum = hashlib.sha256()
+        self.n_unforced = 0
+        """Bytes written since `force`."""
         self._write(json.dumps(_head_of(twin), sort_keys=True).encode() + b"\n")
 
     def step(self, n_keys: int = KEYS_PER_FRAME) -> bool:
@@ -75,6 +78,15 @@ class SnapshotWriter:
         states = msgspec.msgpack.encode(self._twin.capture(keys)) if keys else b""
         self._write(len(states).to_bytes(_LENGTH_BYTES, "big") + states)
         return bool(keys)
+
+    def force(self) -> None:
+        """Force what was written so far to disk; on any thread, but not beside `step`.
+
+        Left to the end it would be one long flush, behind which every other writer of the disk waits.
+        """
+        self._file.flush()
+        os.fdatasync(self._file.fileno())
+        self.n_unforced = 0
 
     def place(self) -> None:
         """Force what was written to disk, give it its name and remove older ones: from now on it counts."""
@@ -89,6 +101,7 @@ class SnapshotWriter:
 
     def _write(self, data: bytes) -> None:
         self._sum.update(data)
+        self.n_unforced += len(data)
         self._file.write(data)
 
 
