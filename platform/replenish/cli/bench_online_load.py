@@ -20,7 +20,7 @@ from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED, Journa
 from replenish.stores.layout import RootLayout
 
 N_STORES = 10
-FLUSH_SECONDS = 0.04
+FLUSH_SECONDS = 0.02
 """Events are settled together that came in so much time; the first of them has waited as long."""
 LATE_SHARE, CORRECTED_SHARE, RETRACTED_SHARE = 0.05, 0.01, 0.01
 _HISTORY_ROWS = 100_000

@@ -20,7 +20,7 @@ from replenish.features.online.snapshot_file import SnapshotWriter, restore_twin
 from replenish.features.online.twin_plan import KeptHistory
 from replenish.stores.journal_reader import JournalReader
 
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.002
 SLACK = timedelta(seconds=60)
 """Questions may be so much older than the newest instant that a key was not asked for."""
 FORCED_BYTES = 2**22
