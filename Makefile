@@ -58,7 +58,7 @@ faults: $(READY) ## kills, power cuts, full disks: TIER=nightly (or release), SH
 bench: $(READY) ## a benchmark by name: make bench NAME=loop
 	$(BIN)/replenish bench $(NAME)
 
-poison: $(READY) ## 100,000 malformed inputs over all doors (about five minutes)
+poison: $(READY) ## 100,000 malformed inputs over all doors (about eight minutes)
 	$(BIN)/python -m tests.poison.run --inputs 100000 --seed $(SEED) --record
 
 features-oracle: $(READY) ## features against the oracle over HISTORIES=10000 random histories (a few minutes)
