@@ -34,6 +34,7 @@ from resources.engine import EngineResource
 from resources.lake import LakeResource
 
 SAME_LOGIC_CHECK = "equals_feat_demand"
+PARITY_RUNBOOK = "docs/runbooks/feature_parity.md"
 N_DIFFERENCES_SHOWN = 20
 
 
@@ -143,7 +144,13 @@ def parity_result(key: str, compare: Callable[[], ForecastParity]) -> dg.AssetCh
         passed=found.n_of_logic == 0,
         check_name=SAME_LOGIC_CHECK,
         asset_key=key,
-        metadata={**counts, "n_of_logic": found.n_of_logic, "origin": str(found.origin), "differing": differing},
+        metadata={
+            **counts,
+            "n_of_logic": found.n_of_logic,
+            "origin": str(found.origin),
+            "differing": differing,
+            "runbook": PARITY_RUNBOOK,
+        },
     )
 
 
