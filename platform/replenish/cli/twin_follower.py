@@ -143,11 +143,13 @@ class TwinFollower:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self.failure is None:
-            self.write_snapshots()
-        self._disk.shutdown()
-        self._records.close()
-        self._reader.close()
+        try:
+            if self.failure is None:
+                self.write_snapshots()
+        finally:
+            self._disk.shutdown()
+            self._records.close()
+            self._reader.close()
 
     def write_snapshots(self) -> None:
         """Write snapshots now, whole, where there is news; only where no thread follows."""
