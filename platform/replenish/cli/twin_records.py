@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 
 from replenish.contracts.model import CLOCK_COLUMNS, Contract
-from replenish.errors import StoreError
+from replenish.errors import BrokenPromise, StoreError
 
 _FLAGS = ("is_retraction", "is_cancellation", "is_correction", "journal_seq", "row_nr")
 _TABLES = """
@@ -136,6 +136,8 @@ class TwinRecords:
         for _ in range(_CHECKPOINT_ATTEMPTS):
             # The log of writes is forced to disk first, also where not all of it can be carried over.
             n_pages, n_carried = self._beside.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if n_pages < 0:
+                raise BrokenPromise("the records have no log of writes to carry over", path=self.path)
             if n_carried >= n_pages:
                 return
 
@@ -151,6 +153,8 @@ class TwinRecords:
         self._log_of_writes = self.path.with_name(f"{self.path.name}-wal")
         self._beside = apsw.Connection(str(self.path))
         self._beside.set_busy_timeout(_BUSY_MILLISECONDS)
+        # A connection that has read nothing does not know of the log of writes, and its checkpoints do nothing.
+        self._beside.execute("select * from meta").fetchall()
 
     def _insert(self, rows: pl.DataFrame, contract: Contract, match: Sequence[str]) -> None:
         stream, names = contract.stream, list(kept_columns(contract))

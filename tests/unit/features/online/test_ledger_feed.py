@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,17 @@ def test_records_of_an_older_contract_are_null_in_columns_that_came_since(tmp_pa
     step = newer.take_in(frame(corrected), "sales", 2, "")
     assert step.added.sort("posting_sign")["units"].to_list() == [5, 6]
     assert isinstance(SALES.column("customer_id"), Column)
+
+
+def test_a_checkpoint_carries_what_is_committed_into_the_file_itself(tmp_path: Path) -> None:
+    feed = _feed(tmp_path / "records", with_rule=False)
+    _ledger(feed, [[sale(1, units=5)], [sale(2, units=6, known=1, is_correction=True)]])
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    feed._records.checkpoint()
+    # Without the log of writes beside it: what a machine that lost power is sure to have.
+    shutil.copy(tmp_path / "records" / "records.sqlite", copied)
+    assert TwinRecords(copied / "records.sqlite").place == (2, "chain 2")
 
 
 def test_a_damaged_file_of_records_is_made_anew(tmp_path: Path) -> None:
