@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from replenish.errors import ContractError
 
@@ -55,8 +56,12 @@ def ordered_rows_digest(frame: pl.DataFrame) -> str:
     """
     names = sorted(frame.columns)
     digest = hashlib.sha256(f"rows:1:{frame.height}:{len(names)}".encode())
+    # In one pass where a cast is all: small frames are many.
+    counted = [name for name, dtype in frame.schema.items() if _is_counted(dtype)]
+    plain = {column.name: column for column in frame.select(pl.col(counted).cast(pl.Int64))}
     for name in names:
-        _feed_column(digest, name, _canonical(frame.get_column(name)))
+        column = plain.get(name)
+        _feed_column(digest, name, _canonical(frame.get_column(name)) if column is None else column)
     return digest.hexdigest()
 
 
@@ -77,6 +82,11 @@ def json_digest(value: object) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_counted(dtype: pl.DataType) -> bool:
+    """Whether its canonical values are the numbers it is kept as."""
+    return dtype.is_integer() or dtype in (pl.Boolean, pl.Date) or dtype == pl.Datetime("us", "UTC")
 
 
 def _canonical(column: pl.Series) -> pl.Series:
@@ -113,21 +123,30 @@ def _feed_column(digest: _Hash, name: str, column: pl.Series) -> None:
     digest.update(f"column:{len(name.encode())}:{name}:{kind}".encode())
     for start in range(0, column.len(), ROWS_PER_BLOCK):
         block = column.slice(start, ROWS_PER_BLOCK)
-        digest.update(block.is_null().cast(pl.UInt8).to_numpy().tobytes())
+        n, n_nulls = block.len(), block.null_count()
+        has_nulls = n_nulls > 0
+        if 0 < n_nulls < n:
+            digest.update(block.is_null().cast(pl.UInt8).to_numpy().tobytes())
+        else:
+            digest.update((b"\1" if has_nulls else b"\0") * n)
+        if n_nulls == n:
+            # Of all nulls as of nothing: zeros and empty texts.
+            digest.update(bytes(8 * n))
+            continue
         if kind == "s":
-            text = block.fill_null("")
-            digest.update(text.str.len_bytes().cast(pl.Int64).to_numpy().astype("<i8").tobytes())
-            digest.update(_text_bytes(text))
+            lengths, texts = _text_bytes(block.fill_null("") if has_nulls else block)
+            digest.update(lengths.astype("<i8").tobytes())
+            digest.update(texts)
         else:
             width = "<f8" if kind == "f" else "<i8"
-            digest.update(block.fill_null(0).to_numpy().astype(width).tobytes())
+            digest.update((block.fill_null(0) if has_nulls else block).to_numpy().astype(width).tobytes())
 
 
-def _text_bytes(text: pl.Series) -> memoryview:
-    """The UTF-8 bytes of all texts, one after the other, without making Python objects of them."""
+def _text_bytes(text: pl.Series) -> tuple[NDArray[np.int64], memoryview]:
+    """How long each text is in UTF-8, and the bytes of all, one after the other, without making Python objects."""
     array = text.to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()
     if offsets is None or data is None:
-        return memoryview(b"")
+        return np.zeros(len(array), np.int64), memoryview(b"")
     ends = np.frombuffer(memoryview(offsets), dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-    return memoryview(data)[ends[0] : ends[-1]]
+    return np.diff(ends), memoryview(data)[ends[0] : ends[-1]]

@@ -1,9 +1,10 @@
-"""The online benchmark: vectors from a twin of many keys while another process writes settled events to the log.
+"""The online benchmark: vectors from a twin of many keys while other processes journal and settle events.
 
-All in one run: a history is taken in, then for some seconds a writer appends records of settled events (late, corrected
-and retracted ones among them) while this process follows the log, writes a snapshot, and asks for vectors of random
-keys. An event is visible once a vector is answered at the place of its record or behind it. Its time begins when the
-event comes; the wait for the others that are settled with it is in it, judging them (`settle`) is not.
+All in one run: a history is taken in, then for some seconds a writer offers events (late, corrected and retracted ones
+among them) to a door, `replenish settle --follow` judges them, and this process follows the log, writes a snapshot, and
+asks for vectors of random keys. An event is visible once a vector is answered at the place of the record that settled
+it, or behind it. Its time begins when the event comes: waiting for the others of its request, the journal, the wait for
+the settler, judging and the twin are all in it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import gc
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +30,7 @@ import numpy as np
 
 from replenish.cli.bench_online_load import LoadSize, sku_of, write_history, write_load
 from replenish.cli.deployment import now_utc, open_deployment
+from replenish.cli.process_cpu import cpu_seconds_of
 from replenish.cli.twin import KEPT_DAYS, KEPT_VERSIONS, SWITCH_SECONDS, collect_seldom
 from replenish.cli.twin_follower import SnapshotPace, TwinFollower
 from replenish.contracts.dataset_reader import read_dataset
@@ -36,6 +41,9 @@ from replenish.features.definitions.model import FeatureSet
 from replenish.features.definitions.reader import read_feature_sets
 from replenish.features.online.feature_twin import FeatureTwin
 from replenish.features.online.twin_plan import KeptHistory
+from replenish.ingest.settle import SETTLED_TYPES, Positions
+from replenish.stores.journal_entry import EVENTS_SETTLED, JournalRecord
+from replenish.stores.journal_reader import JournalReader
 from replenish.stores.layout import RootLayout
 
 N_FEATURES = 40
@@ -116,33 +124,52 @@ def _under_load(
     """Ask and watch while the writer writes; figures of the answers and of visibility."""
     twin = next(iter(follower.twins.values()))
     began_seq, done = twin.seq, threading.Event()
-    root = str(follower.root)
-    arguments = (root, size, seconds, events_per_second, str(told), 1)
+    arguments = (str(follower.root), size, seconds, events_per_second, str(told), 1)
     writer = multiprocessing.get_context("spawn").Process(target=write_load, args=arguments)
     follower.start(done.set)
-    cpu = time.process_time()
-    writer.start()
-    answers, seen = _ask(follower, twin, size, writer, done)
-    writer.join()
-    cpu = time.process_time() - cpu
+    with _settling(follower.root) as settler:
+        cpu, of_settler = time.process_time(), cpu_seconds_of(settler)
+        writer.start()
+        answers, seen = _ask(follower, twin, size, writer, done)
+        writer.join()
+        cpu, of_settler = time.process_time() - cpu, cpu_seconds_of(settler) - of_settler
     if follower.failure is not None:
         raise BrokenPromise("the twin could not follow the log") from follower.failure
     records = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()]
-    waits, taken = _waits(records, seen)
-    span = records[-1]["written"] - records[0]["came"][0]
+    settled = list(JournalReader(RootLayout(follower.root).journal).records(began_seq, EVENTS_SETTLED))
+    waits, taken = _waits(records, settled, seen)
+    span = records[-1]["acknowledged"] - records[0]["came"][0]
     return {
         "seconds": span,
         "events": len(waits),
         "events_per_second": len(waits) / span,
-        "records": len(records),
-        "first_seq": began_seq + 1,
+        "requests": len(records),
+        "settlings": len(settled),
         "snapshots_begun_under_load": follower.n_snapshots,
         "process_cpu_share": cpu / span,
+        "settler_cpu_share": of_settler / span,
         **_spread("vector_ms", answers),
         "vectors": len(answers),
         **_spread("event_to_visible_ms", waits),
-        **_spread("record_to_visible_ms", taken),
+        **_spread("acknowledged_to_visible_ms", taken),
     }
+
+
+@contextmanager
+def _settling(root: Path) -> Iterator[int]:
+    """`replenish settle --follow` beside us, without a pause between settlings; its process id."""
+    program = "from replenish.cli.entry import start; start()"
+    command = [sys.executable, "-c", program, "settle", "--follow", "--every", "0"]
+    environment = {**os.environ, "REPLENISH_ROOT": str(root)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        first = process.stdout.readline() if process.stdout is not None else ""
+        if not first.startswith("settling "):
+            raise BrokenPromise(f"the settler did not start: {first}")
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def _ask(
@@ -150,7 +177,8 @@ def _ask(
 ) -> tuple[list[float], list[tuple[int, float]]]:
     """Milliseconds of each answer, and (place, instant) whenever an answer was at a new place of the log."""
     chooser, answers, seen = np.random.default_rng(2), list[float](), list[tuple[int, float]]()
-    until, last_seq = float("inf"), 0
+    until, last_seq, settled = float("inf"), 0, Positions(0, {})
+    reader = JournalReader(RootLayout(follower.root).journal)
     pause = 1 / QUESTIONS_PER_SECOND
     while time.monotonic() < until and not done.is_set():
         key = sku_of(int(chooser.integers(size.n_keys)))
@@ -165,22 +193,31 @@ def _ask(
         if until == float("inf") and not writer.is_alive():
             until = time.monotonic() + _LAST_SECONDS
         if until < float("inf") and twin.seq >= follower.log_seq():
-            break
+            settled.take_in(reader)
+            if next(reader.event_bodies(settled.through, types=SETTLED_TYPES), None) is None:
+                break
         time.sleep(pause)
     return answers, seen
 
 
-def _waits(records: Sequence[dict[str, Any]], seen: Sequence[tuple[int, float]]) -> tuple[list[float], list[float]]:
-    """Milliseconds from each event, and from each record, to the first answer at its place of the log or behind it."""
-    of_events, of_records, place = [], [], 0
-    for record in records:
-        while place < len(seen) and seen[place][0] < record["seq"]:
-            place += 1
-        if place == len(seen):
-            raise BrokenPromise("an event did not become visible", seq=record["seq"])
-        of_events += [(seen[place][1] - came) * 1000 for came in record["came"]]
-        of_records.append((seen[place][1] - record["written"]) * 1000)
-    return of_events, of_records
+def _waits(
+    requests: Sequence[dict[str, Any]], settled: Sequence[JournalRecord], seen: Sequence[tuple[int, float]]
+) -> tuple[list[float], list[float]]:
+    """Milliseconds to the first answer that holds an event: since it came, and since it was acknowledged."""
+    since_it_came, since_acknowledged = [], []
+    batches: dict[str, list[tuple[int, int]]] = {}
+    for record in settled:
+        batches.setdefault(record.subject, []).append((int(str(record.data["to_seq"])), record.seq or 0))
+    for request in requests:
+        of_feed = batches[request["feed"]]
+        for seq, came in zip(request["seqs"], request["came"], strict=True):
+            batch = bisect_left(of_feed, (seq, 0))
+            place = len(seen) if batch == len(of_feed) else bisect_left(seen, (of_feed[batch][1], 0.0))
+            if place == len(seen):
+                raise BrokenPromise("an event did not become visible", seq=seq)
+            since_it_came.append((seen[place][1] - came) * 1000)
+            since_acknowledged.append((seen[place][1] - request["acknowledged"]) * 1000)
+    return since_it_came, since_acknowledged
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:

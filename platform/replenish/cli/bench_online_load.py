@@ -1,4 +1,4 @@
-"""The load of the online benchmark: a history in the log, and a process that goes on writing settled events to it."""
+"""The load of the online benchmark: a history in the log, and a process that goes on writing accepted events to it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from replenish.cli.deployment import now_utc
+from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.model import Contract
 from replenish.contracts.reader import read_contracts
+from replenish.errors import BrokenPromise
 from replenish.ingest.accepted_parts import write_part
+from replenish.ingest.events.event_door import EventDoor
+from replenish.ingest.events.offered_event import EventOperation, OfferedEvent
+from replenish.ingest.spool import split_by_month
+from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal import Journal
-from replenish.stores.journal_entry import EVENTS_SETTLED, FILE_ACCEPTED, JournalRecord
+from replenish.stores.journal_entry import FILE_ACCEPTED, JournalRecord
 from replenish.stores.layout import RootLayout
 
 N_STORES = 10
-FLUSH_SECONDS = 0.02
-"""Events are settled together that came in so much time; the first of them has waited as long."""
+REQUEST_SECONDS = 0.01
+"""Events are offered together that came in so much time; the first of them has waited as long."""
+STOCK_EVERY = 10
+"""Every tenth request counts stock, the others sell."""
 LATE_SHARE, CORRECTED_SHARE, RETRACTED_SHARE = 0.05, 0.01, 0.01
 _HISTORY_ROWS = 100_000
 _RECENT_SALES = 20_000
+_SALE_KEY = ("location_id", "sold_at", "sale_id")
 
 
 class LoadSize(NamedTuple):
@@ -44,7 +54,7 @@ def write_history(layout: RootLayout, size: LoadSize, now: datetime) -> int:
         for nr, (stream, frame) in enumerate(_history(size, now)):
             for start in range(0, frame.height, _HISTORY_ROWS):
                 rows = _bronze(frame[start : start + _HISTORY_ROWS], contracts[stream])
-                _append(journal, layout, contracts[stream], rows, FILE_ACCEPTED, f"history-{nr}-{start}", now)
+                _append(journal, layout, contracts[stream], rows, f"history-{nr}-{start}", now)
                 n_rows += rows.height
     finally:
         journal.close()
@@ -52,31 +62,35 @@ def write_history(layout: RootLayout, size: LoadSize, now: datetime) -> int:
 
 
 def write_load(root: str, size: LoadSize, seconds: float, events_per_second: int, told: str, seed: int) -> None:
-    """Write settled events for so long; `told` gets a line a record: place, a key of it, when its events came.
+    """Journal events for so long, judged by their contract as at a door; `told` gets a line a group of them.
 
-    The clock is the machine's monotonic one, which all processes share.
+    A line has their feed, their places in the log, when each came and when they were acknowledged. The clock is the
+    machine's monotonic one, which all processes share.
     """
-    layout, contracts = RootLayout(Path(root)), read_contracts()
+    layout = RootLayout(Path(root))
     chooser, recent = np.random.default_rng(seed), list[dict[str, Any]]()
     journal, began, n_done = Journal(layout.journal), time.monotonic(), 0
+    group = GroupCommit(journal, now_utc)
+    door = EventDoor(read_dataset(layout.dataset_file), read_contracts(), group, now_utc)
     with Path(told).open("w", encoding="utf-8") as lines:
         flush = 0
         while (now := time.monotonic()) - began < seconds:
-            flush += 1
             due = int((now - began) * events_per_second)
             if due > n_done:
-                stream = "stock_counts" if flush % 10 == 0 else "sales"
-                at = datetime.now(UTC)
-                events = [
-                    _event(stream, size, chooser, recent, f"r{seed}-{n_done + nr}", at) for nr in range(due - n_done)
-                ]
-                rows = _bronze(pl.DataFrame(events, infer_schema_length=None), contracts[stream])
-                seq = _append(journal, layout, contracts[stream], rows, EVENTS_SETTLED, f"load-{seed}-{flush}", at)
-                came = [round(began + (n_done + nr + 1) / events_per_second, 6) for nr in range(due - n_done)]
-                key = (events[-1]["sku_id"], events[-1]["location_id"])
-                lines.write(json.dumps({"seq": seq, "key": key, "came": came, "written": time.monotonic()}) + "\n")
+                flush += 1
+                feed = "events.stock_counts" if flush % STOCK_EVERY == 0 else "events.sales"
+                at, numbers = datetime.now(UTC), range(n_done, due)
+                events = [_event(feed, size, chooser, recent, f"r{seed}-{nr}", at) for nr in numbers]
+                verdicts = door.offer(events)
+                if any(verdict.outcome != "accepted" for verdict in verdicts):
+                    raise BrokenPromise("an event of the load was not accepted", first=verdicts[0])
+                came = [round(began + (nr + 1) / events_per_second, 6) for nr in numbers]
+                seqs = [verdict.seq for verdict in verdicts]
+                line = {"feed": feed, "seqs": seqs, "came": came, "acknowledged": time.monotonic()}
+                lines.write(json.dumps(line) + "\n")
                 n_done = due
-            time.sleep(max(0.0, FLUSH_SECONDS - (time.monotonic() - now)))
+            time.sleep(max(0.0, REQUEST_SECONDS - (time.monotonic() - now)))
+    group.close()
     journal.close()
 
 
@@ -122,28 +136,31 @@ def _key_columns() -> list[pl.Expr]:
 
 
 def _event(
-    stream: str, size: LoadSize, chooser: np.random.Generator, recent: list[dict[str, Any]], name: str, at: datetime
-) -> dict[str, Any]:
+    feed: str, size: LoadSize, chooser: np.random.Generator, recent: list[dict[str, Any]], name: str, at: datetime
+) -> OfferedEvent:
     """One event: a stock count, a sale of yesterday, a late one, a correction or a retraction."""
     sku_id, location_id = sku_of(int(chooser.integers(size.n_keys)))
-    key = {"sku_id": sku_id, "location_id": location_id, "known": at}
-    if stream == "stock_counts":
-        return key | {
-            "counted_at": at - timedelta(milliseconds=int(chooser.integers(1000))),
-            "on_hand_units": int(chooser.integers(60)),
-        }
+    key = {"sku_id": sku_id, "location_id": location_id}
+    if feed == "events.stock_counts":
+        counted_at = (at - timedelta(milliseconds=int(chooser.integers(1000)))).isoformat()
+        return _offered(feed, name, key | {"counted_at": counted_at, "on_hand_units": int(chooser.integers(60))})
     kind = chooser.random()
     if recent and kind < CORRECTED_SHARE + RETRACTED_SHARE:
-        # Each is changed once: a second change within a moment would be a conflict.
-        old = recent.pop(int(chooser.integers(len(recent)))) | {"known": at}
+        # Each is changed once.
+        old = recent.pop(int(chooser.integers(len(recent))))
         if kind < CORRECTED_SHARE:
-            return old | {"units": old["units"] + 1, "is_correction": True}
-        return old | {"units": None, "revenue_cents": None, "is_retraction": True}
+            return _offered(feed, name, old | {"units": old["units"] + 1})
+        return _offered(feed, name, {field: old[field] for field in _SALE_KEY}, op="delete")
     late = int(chooser.integers(2, 20)) if kind > 1 - LATE_SHARE else 1
-    sale = key | {"sold_at": at - timedelta(days=late), "sale_id": name, "units": 1, "revenue_cents": 990}
+    sold_at = (at - timedelta(days=late)).isoformat()
+    sale = key | {"sold_at": sold_at, "sale_id": name, "units": 1, "revenue_cents": 990}
     if len(recent) < _RECENT_SALES:
         recent.append(sale)
-    return sale | {"is_correction": False}
+    return _offered(feed, name, sale)
+
+
+def _offered(feed: str, name: str, fields: dict[str, Any], op: EventOperation = "upsert") -> OfferedEvent:
+    return OfferedEvent("bench", name, feed, op, json.dumps(fields).encode())
 
 
 def _bronze(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
@@ -164,18 +181,14 @@ def _bronze(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
 
 
 def _append(
-    journal: Journal,
-    layout: RootLayout,
-    contract: Contract,
-    rows: pl.DataFrame,
-    type_name: str,
-    name: str,
-    at: datetime,
-) -> int:
-    """Write a part and the record that lists it, as a door does once its rows are judged."""
-    part = write_part(rows, contract, "2026", name, layout.accepted)
-    data: dict[str, object] = {"feed": contract.stream, "parts": [part.as_json()], "accepted": rows.height}
-    if type_name == EVENTS_SETTLED:
-        data |= {"from_seq": 0, "to_seq": 0, "through_seq": 0}
-    record = JournalRecord("bench", name, type_name, "bench", at, f"{contract.stream}@{contract.version}", data)
-    return journal.append(record)
+    journal: Journal, layout: RootLayout, contract: Contract, rows: pl.DataFrame, name: str, at: datetime
+) -> None:
+    """Write the parts of a file and the record that lists them, as a door does once its rows are judged."""
+    parts = [
+        write_part(of_month, contract, month, name, layout.accepted).as_json()
+        for month, of_month in split_by_month(rows)
+    ]
+    data: dict[str, object] = {"feed": contract.stream, "parts": parts, "accepted": rows.height}
+    journal.append(
+        JournalRecord("bench", name, FILE_ACCEPTED, "bench", at, f"{contract.stream}@{contract.version}", data)
+    )

@@ -26,6 +26,7 @@ from replenish.cli import (
     run,
     seal,
     serve,
+    settle,
     standby,
     status,
     twin,
@@ -48,6 +49,7 @@ app.command("ingest")(ingest.ingest_files)
 app.command("run")(run.run_one_origin)
 app.command("seal")(seal.seal_log)
 app.command("serve")(serve.serve_http)
+app.command("settle")(settle.settle_waiting)
 app.command("status")(status.show_status)
 app.command("doctor")(doctor.call_doctor)
 app.command("rebuild")(rebuild.rebuild_tables_from_log)

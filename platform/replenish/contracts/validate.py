@@ -6,6 +6,7 @@ One cheap counting pass over the whole frame; the bit mask is made for the faili
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import polars as pl
 
@@ -98,6 +99,7 @@ class RowChecks:
         return frame.with_columns(pl.lit(False).alias(flag) for flag in flags if flag not in frame.columns)
 
 
+@lru_cache(maxsize=64)
 def compile_row_checks(contract: Contract) -> RowChecks:
     """The row rules of a contract, in column order; within a column an unreadable value comes first.
 

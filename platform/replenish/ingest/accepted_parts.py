@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 
 from replenish.contracts.model import Contract
@@ -63,6 +64,7 @@ class PartIndex:
         self._journal = journal
         self._last = None if before_seq is None else before_seq - 1
         self._parts: dict[tuple[str, str], list[AcceptedPart]] = defaultdict(list)
+        self._kept: dict[tuple[str, str], list[AcceptedPart]] = defaultdict(list)
         self.seen_seq = 0
         """The last record with parts that was taken in."""
 
@@ -71,26 +73,37 @@ class PartIndex:
         for record in self._journal.records(self.seen_seq, PART_BEARING, self._last):
             stream = record.dataschema.partition("@")[0]
             for part in parts_of(record):
-                self._parts[stream, part.bucket].append(part)
+                parts = self._parts if part.kept_until is None else self._kept
+                parts[stream, part.bucket].append(part)
             self.seen_seq = max(self.seen_seq, record.seq or 0)
 
-    def earlier_rows(self, contract: Contract, bucket: str, days: int, accepted: Path) -> pl.DataFrame:
-        """`known_columns` of the rows accepted before into this bucket, in parts that have one of these days."""
-        names = known_columns(contract)
-        parts = [p for p in self._parts[contract.stream, bucket] if p.days & days and p.kept_until is None]
-        return _rows_of(parts, names, contract, accepted)
+    def earlier_rows(
+        self, contract: Contract, bucket: str, days: int, accepted: Path, new: pl.DataFrame
+    ) -> pl.DataFrame:
+        """`known_columns` of the rows accepted before into this bucket, in parts that have one of these days.
+
+        All rows of facts that `new` speaks of are there; others do no harm.
+        """
+        return rows_of([p for p in self._parts[contract.stream, bucket] if p.days & days], contract, accepted)
+
+    def remember(self, part: AcceptedPart, rows: pl.DataFrame) -> None:
+        """Of a part that was just written its rows (`rows_of_part`), for an index that has a use for them."""
 
     def kept_rows(self, contract: Contract, bucket: str, days: int, since: datetime, accepted: Path) -> pl.DataFrame:
         """Rows kept before, with all columns of bronze, in parts that have one known at `since` or later."""
         parts = [
             p
-            for p in self._parts[contract.stream, bucket]
-            if p.kept_until is not None and p.days & days and datetime.fromisoformat(p.kept_until) >= since
+            for p in self._kept[contract.stream, bucket]
+            if p.days & days and datetime.fromisoformat(str(p.kept_until)) >= since
         ]
-        return _rows_of(parts, list(contract.bronze_schema), contract, accepted)
+        return rows_of(parts, contract, accepted, list(contract.bronze_schema))
 
 
-def _rows_of(parts: list[AcceptedPart], names: list[str], contract: Contract, accepted: Path) -> pl.DataFrame:
+def rows_of(
+    parts: list[AcceptedPart], contract: Contract, accepted: Path, names: list[str] | None = None
+) -> pl.DataFrame:
+    """The rows of some parts, in their order, with these columns (default: `known_columns`)."""
+    names = known_columns(contract) if names is None else names
     if not parts:
         return pl.DataFrame(schema={n: contract.bronze_schema[n] for n in names})
     return pl.concat([_known_rows(part, names, contract, accepted) for part in parts])
@@ -119,7 +132,8 @@ def parts_of(record: JournalRecord) -> list[AcceptedPart]:
 
 def days_mask(rows: pl.DataFrame) -> int:
     """The days of month that occur among event times (UTC), as a bit mask."""
-    return sum(1 << day for day in rows["event_time"].dt.day().unique().to_list())
+    counts = np.bincount(rows["event_time"].dt.day().to_numpy())
+    return sum(1 << day for day in np.flatnonzero(counts).tolist())
 
 
 def write_part(
@@ -130,18 +144,23 @@ def write_part(
     Args:
         are_kept: They brought nothing new.
     """
-    part, kept = write_rows(rows, contract, bucket, name, accepted, are_kept=are_kept)
+    kept = rows_of_part(rows, contract)
+    part = write_rows(kept, contract, bucket, name, accepted, are_kept=are_kept)
     return replace(part, digest=ordered_rows_digest(kept))
 
 
+def rows_of_part(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Bronze rows as a part holds them."""
+    return rows.select(column for column in contract.bronze_schema if column != "journal_seq")
+
+
 def write_rows(
-    rows: pl.DataFrame, contract: Contract, bucket: str, name: str, accepted: Path, *, are_kept: bool = False
-) -> tuple[AcceptedPart, pl.DataFrame]:
-    """`write_part` without the digest of the rows, which takes longer than all the rest; the rows that it is of."""
+    kept: pl.DataFrame, contract: Contract, bucket: str, name: str, accepted: Path, *, are_kept: bool = False
+) -> AcceptedPart:
+    """`write_part` of `rows_of_part`, without their digest, which takes longer than all the rest."""
     folder = accepted / contract.stream / bucket
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
-    kept = rows.select(column for column in contract.bronze_schema if column != "journal_seq")
     # A part is read whole, a few times: statistics would serve nobody, and level 1 costs no more than lz4.
     kept.write_parquet(path, compression="zstd", compression_level=1, statistics=False)
     failpoint("parts.written")
@@ -150,9 +169,9 @@ def write_rows(
     for level in (folder, folder.parent, accepted, accepted.parent):
         sync_folder(level)
     failpoint("parts.synced")
-    kept_until = rows["knowledge_time"].max().isoformat() if are_kept else None  # type: ignore[union-attr]
+    kept_until = kept["knowledge_time"].max().isoformat() if are_kept else None  # type: ignore[union-attr]
     place = path.relative_to(accepted).as_posix()
-    return AcceptedPart(place, bucket, kept.height, days_mask(kept), file_digest(path), kept_until=kept_until), kept
+    return AcceptedPart(place, bucket, kept.height, days_mask(kept), file_digest(path), kept_until=kept_until)
 
 
 def clear_folder(folder: Path) -> None:

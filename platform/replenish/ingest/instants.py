@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 
 import polars as pl
 
@@ -40,6 +41,8 @@ _OFFSET_OF_FORMAT = r"(Z|[+-]\d\d:?\d\d)$"
 _SAMPLE = 64
 _DAY = 86_400_000_000
 """Microseconds."""
+_ONE_SPAN = timedelta(days=400)
+"""Instants so near each other have their days looked up as one span, which is kept: most batches have the same."""
 
 
 def instants_of(
@@ -142,7 +145,19 @@ def knowledge_dates(known: pl.Series, zone: str, cutoff: time) -> pl.Series:
 
 def _day_cuts(instants: pl.Series, zone: str, wall: time) -> tuple[pl.Series, pl.Series]:
     """The days near the instants and when it is `wall` in the zone, in microseconds: one instant a day, not a row."""
+    first, last = instants.min(), instants.max()
+    if isinstance(first, datetime) and isinstance(last, datetime) and last - first < _ONE_SPAN:
+        return _cuts_of_span(first.date(), last.date(), zone, wall)
     days = instants.dt.date().unique().drop_nulls()
+    return _cuts_near(days, zone, wall)
+
+
+@lru_cache(maxsize=512)
+def _cuts_of_span(first: date, last: date, zone: str, wall: time) -> tuple[pl.Series, pl.Series]:
+    return _cuts_near(pl.date_range(first, last, eager=True), zone, wall)
+
+
+def _cuts_near(days: pl.Series, zone: str, wall: time) -> tuple[pl.Series, pl.Series]:
     # Any date asked for lies between two days before and two days after the UTC date, whatever the zone.
     near = pl.concat([days.dt.offset_by(f"{shift}d") for shift in range(-2, 3)]).unique().sort()
     cuts = near.alias("day").to_frame().select(origin_instant_expr("day", zone, wall).alias("cut"))["cut"]

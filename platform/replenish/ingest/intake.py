@@ -52,7 +52,9 @@ class Intake:
 
     def dead_rows(self) -> pl.DataFrame:
         """All dead rows (`gate.DEAD_SCHEMA`)."""
-        rows = self.dead.rows(DEAD) if self.dead.buckets() else pl.DataFrame(schema=DEAD_SCHEMA)
+        if not self.dead.buckets():
+            return pl.DataFrame(schema=DEAD_SCHEMA)
+        rows = self.dead.rows(DEAD)
         return rows.join(self.repeats.select("row_nr"), on="row_nr", how="anti", maintain_order="left")
 
     def count_repeats(self, feed: Feed) -> None:

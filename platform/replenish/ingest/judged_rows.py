@@ -16,7 +16,7 @@ from replenish.contracts.model import Contract
 from replenish.contracts.version_rules import OlderVersion
 from replenish.digests import json_digest, ordered_rows_digest
 from replenish.errors import BrokenPromise
-from replenish.ingest.accepted_parts import AcceptedPart, PartIndex, days_mask, write_rows
+from replenish.ingest.accepted_parts import AcceptedPart, PartIndex, days_mask, rows_of_part, write_rows
 from replenish.ingest.gate import DEAD_SCHEMA
 from replenish.ingest.intake import Intake, sound_rows
 from replenish.ingest.known_facts import judge_facts
@@ -87,7 +87,7 @@ class JudgedRows:
         """Judge the rows of one bucket and write the accepted ones."""
         contract = self._contract
         days = days_mask(rows) if contract.is_keyed_by_date else ALL_DAYS
-        earlier = index.earlier_rows(contract, bucket, days, self._accepted)
+        earlier = index.earlier_rows(contract, bucket, days, self._accepted, rows)
         since = cast(datetime, rows["knowledge_time"].min())
         kept = index.kept_rows(contract, bucket, days, since, self._accepted)
         facts = judge_facts(rows, earlier, contract, kept=kept, sets_conflicts_aside=self._sets_conflicts_aside)
@@ -108,15 +108,19 @@ class JudgedRows:
             names = [name for name in contract.bronze_schema if name != "journal_seq"]
             accepted = pl.concat([accepted.select(names), facts.revived.select(names)])
         if accepted.height:
-            self._write(accepted, bucket)
+            self._write(accepted, bucket, index)
             self._spans.append(accepted.select(_SPAN))
         if facts.to_keep.height:
-            self._write(facts.to_keep.with_columns(labels), bucket, are_kept=True)
+            self._write(facts.to_keep.with_columns(labels), bucket, index, are_kept=True)
 
-    def _write(self, rows: pl.DataFrame, bucket: str, *, are_kept: bool = False) -> None:
+    def _write(self, rows: pl.DataFrame, bucket: str, index: PartIndex, *, are_kept: bool = False) -> None:
         name = f"{self._part_name}-{len(self._written)}"
-        part, kept = write_rows(rows, self._contract, bucket, name, self._into, are_kept=are_kept)
-        self._written.append((part, self._digests.submit(ordered_rows_digest, kept)))
+        kept = rows_of_part(rows, self._contract)
+        digest = self._digests.submit(ordered_rows_digest, kept)
+        part = write_rows(kept, self._contract, bucket, name, self._into, are_kept=are_kept)
+        self._written.append((part, digest))
+        if not are_kept:
+            index.remember(part, kept)
         if len(self._written) > DIGESTS:
             # No more rows in memory than those of the digests under way.
             self._written[-DIGESTS - 1][1].result()

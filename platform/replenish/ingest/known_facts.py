@@ -129,9 +129,7 @@ def _in_order(
     contested = hashes.gather(places).implode()
 
     def told(rows: pl.DataFrame, *, is_kept: bool) -> pl.DataFrame:
-        if rows.is_empty():
-            rows = earlier.clear()
-        of_these = rows.select(key).hash_rows().is_in(contested) if rows.height else pl.Series([], dtype=pl.Boolean())
+        of_these = rows.select(key).hash_rows().is_in(contested)
         numbered = rows.select(names).with_columns(pl.int_range(pl.len(), dtype=pl.Int64()).alias(_PLACE))
         flags = {BY_ARRIVAL: False, _IS_NEW: False, _IS_KEPT: is_kept}
         return numbered.filter(of_these).with_columns(pl.lit(on).alias(flag) for flag, on in flags.items())
@@ -146,11 +144,14 @@ def _in_order(
         pl.lit(False).alias(_IS_KEPT),
     )
     order = [*key, "knowledge_time", "journal_seq", "row_nr"]
-    return pl.concat([told(earlier, is_kept=False), told(kept, is_kept=True), fresh]).sort(order, nulls_last=True)
+    before = [told(rows, is_kept=rows is kept) for rows in (earlier, kept) if rows.height]
+    return pl.concat([*before, fresh]).sort(order, nulls_last=True)
 
 
 def _conflicts(versions: pl.DataFrame, contract: Contract, *, with_known: bool) -> pl.Series:
     """New rows that contradict a row of their key and knowledge time: the last known one, else the first new one."""
+    if not versions.select((pl.col(_IS_NEW) & ~pl.col(BY_ARRIVAL)).any()).item():
+        return pl.zeros(versions.height, pl.Int8, eager=True).cast(pl.Boolean())
     content = [*contract.content_columns, "is_cancellation"]
     moment = [*contract.fact_key, "knowledge_time"]
     is_known = ~pl.col(_IS_NEW) & pl.lit(with_known)

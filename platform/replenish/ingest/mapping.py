@@ -94,6 +94,8 @@ class FeedMapping:
             return [self._constant(column, rule, source.height)]
         cells = self._cells(rule, source)
         values = self._typed(column, rule, cells, source).alias(column.name)
+        if not values.null_count() or cells.null_count() == cells.len():
+            return [values]
         unreadable = values.is_null() & cells.is_not_null()
         if not unreadable.any():
             return [values]
@@ -107,10 +109,12 @@ class FeedMapping:
         if cells.dtype != pl.String() and not rule.cases and not rule.null_values:
             return cells
         cells = text_of(cells, self.feed.format.null_values + rule.null_values, rule.transform)
+        if not rule.cases:
+            return cells
         for_cases = pl.repeat(None, cells.len(), dtype=pl.String(), eager=True)
         for pattern, value in reversed(rule.cases):
             for_cases = for_cases.scatter(cells.str.contains(pattern).fill_null(False).arg_true(), value)
-        return for_cases if rule.cases else cells
+        return for_cases
 
     def _typed(self, column: Column, rule: ColumnRule, cells: pl.Series, source: pl.DataFrame) -> pl.Series:
         form, kind = self.feed.format, column.logical_type

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from replenish.contracts.dataset import Dataset, Feed
 from replenish.contracts.model import Contract
-from replenish.contracts.version_rules import older_versions
+from replenish.contracts.version_rules import OlderVersion, older_versions
 from replenish.errors import WriteConflict
 from replenish.ingest.accepted_parts import PartIndex, clear_folder
 from replenish.ingest.door import INGEST_LOCK, LOCK_WAIT_SECONDS, MAX_ATTEMPTS, file_intake
@@ -27,7 +27,7 @@ from replenish.stores.failpoints import failpoint
 from replenish.stores.full_disk import refusing_when_full
 from replenish.stores.journal import Journal
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT, EVENTS_SETTLED, JournalRecord
-from replenish.stores.journal_reader import EventBody
+from replenish.stores.journal_reader import EventBody, JournalReader
 from replenish.stores.layout import RootLayout
 from replenish.stores.locks import hold
 
@@ -73,11 +73,7 @@ def settle_events(
         WriteConflict: Other writers added accepted rows five times in a row.
         StoreFull: The disk is full; the events of this batch wait in the journal, those before it are settled.
     """
-    lock = hold(layout.locks / INGEST_LOCK, "settle events", wait_seconds=LOCK_WAIT_SECONDS)
-    with refusing_when_full("settle events", layout.root), lock:
-        settling = _Settling(dataset, contracts, versions or {}, journal, layout, now)
-        batches = tuple(settling.run(max_events))
-        return SettleReport(batches, tuple(sorted(settling.unknown_feeds)))
+    return EventSettler(dataset, contracts, journal, layout, versions=versions).settle(now=now, max_events=max_events)
 
 
 @dataclass
@@ -86,44 +82,80 @@ class Positions:
 
     through: int
     feeds: dict[str, int]
+    seen_seq: int = 0
+    """The last record that was taken in."""
+
+    def take_in(self, journal: JournalReader) -> None:
+        """Read on in the records of settled batches."""
+        for record in journal.records(self.seen_seq, EVENTS_SETTLED):
+            self.feeds[record.subject] = max(self.feeds.get(record.subject, 0), _int(record.data["to_seq"]))
+            self.through = max(self.through, _int(record.data["through_seq"]))
+            self.seen_seq = record.seq or 0
 
     def has(self, feed_id: str, seq: int) -> bool:
         """Whether the event of this feed at this place is settled."""
         return seq <= max(self.through, self.feeds.get(feed_id, 0))
 
 
-def settled_positions(journal: Journal) -> Positions:
+def settled_positions(journal: JournalReader) -> Positions:
     """Read off the records of settled batches."""
     positions = Positions(0, {})
-    for record in journal.records(type=EVENTS_SETTLED):
-        positions.feeds[record.subject] = max(positions.feeds.get(record.subject, 0), _int(record.data["to_seq"]))
-        positions.through = max(positions.through, _int(record.data["through_seq"]))
+    positions.take_in(journal)
     return positions
 
 
-class _Settling:
-    """One run over everything that waits."""
+class EventSettler:
+    """Settles again and again, and remembers what it has seen of the log: a call costs what is new.
+
+    Args:
+        index: The accepted parts; for a process that stays `ResidentParts`.
+        versions: By stream the live versions of its contract: what was accepted under one is judged by it.
+    """
 
     def __init__(
         self,
         dataset: Dataset,
         contracts: Mapping[str, Contract],
-        versions: Mapping[str, Mapping[str, Contract]],
         journal: Journal,
         layout: RootLayout,
-        now: datetime,
+        *,
+        versions: Mapping[str, Mapping[str, Contract]] | None = None,
+        index: PartIndex | None = None,
     ) -> None:
-        self._dataset, self._contracts, self._versions = dataset, contracts, versions
-        self._journal, self._layout, self._now = journal, layout, now
+        self._dataset, self._contracts, self._versions = dataset, contracts, versions or {}
+        self._journal, self._layout = journal, layout
         # Rows of files that were refused come again as events of the file's feed.
         self._feeds = event_feeds(with_all_feeds_open(dataset), contracts)
-        self._index = PartIndex(journal)
-        self.unknown_feeds: set[str] = set()
+        self._index = PartIndex(journal) if index is None else index
+        self._positions = Positions(0, {})
+        self._looked_at = 0
+        """All events up to here are settled, or of feeds that wait."""
+        self._unknown_feeds: set[str] = set()
+        self._rules: dict[str, tuple[Mapping[str, OlderVersion], str]] = {}
 
-    def run(self, max_events: int) -> Iterator[FileVerdict]:
+    def settle(
+        self, *, now: datetime, max_events: int = MAX_EVENTS, wait_seconds: float = LOCK_WAIT_SECONDS
+    ) -> SettleReport:
+        """Judge every event that was journalled and not settled yet.
+
+        Args:
+            now: The instant of the records, with an offset. Rows keep the arrival of their own event.
+            max_events: Events taken at a time.
+            wait_seconds: How long to wait for another process that ingests into this root.
+
+        Raises:
+            AlreadyRunning, WriteConflict, StoreFull: As `settle_events`; call again.
+        """
+        lock = hold(self._layout.locks / INGEST_LOCK, "settle events", wait_seconds=wait_seconds)
+        with refusing_when_full("settle events", self._layout.root), lock:
+            batches = tuple(self._run(max_events, now))
+            return SettleReport(batches, tuple(sorted(self._unknown_feeds)))
+
+    def _run(self, max_events: int, now: datetime) -> Iterator[FileVerdict]:
         """Window after window up to the head of the log as it was at the start; reference data of each first."""
-        positions = settled_positions(self._journal)
-        head, seen = self._journal.last_seq(), positions.through
+        positions = self._positions
+        positions.take_in(self._journal)
+        head, seen = self._journal.last_seq(), max(positions.through, self._looked_at)
         while window := list(self._journal.event_bodies(seen, head, limit=max_events, types=SETTLED_TYPES)):
             seen = window[-1].seq
             waiting: dict[str, list[EventBody]] = {}
@@ -131,21 +163,24 @@ class _Settling:
                 if not positions.has(event.subject, event.seq):
                     waiting.setdefault(event.subject, []).append(event)
             del window
-            self.unknown_feeds |= waiting.keys() - self._feeds.keys()
+            self._unknown_feeds |= waiting.keys() - self._feeds.keys()
             order = sorted(waiting.keys() & self._feeds.keys(), key=lambda f: (not self._is_reference(f), f))
             for nr, feed_id in enumerate(order):
                 # Only the last record of a window says that all feeds have come so far, and only when they have.
-                if nr == len(order) - 1 and not self.unknown_feeds:
-                    positions.through = seen
-                yield self._settle(self._feeds[feed_id], waiting.pop(feed_id), positions.through)
+                is_last = nr == len(order) - 1 and not self._unknown_feeds
+                through = seen if is_last else positions.through
+                yield self._settle(self._feeds[feed_id], waiting.pop(feed_id), through, now)
+                # Not before: where it could not be written, the next call has to find these events again.
+                positions.through = through
+            self._looked_at = seen
 
     def _is_reference(self, feed_id: str) -> bool:
         return self._contracts[self._feeds[feed_id].stream].is_reference
 
-    def _settle(self, feed: Feed, events: list[EventBody], through_seq: int) -> FileVerdict:
+    def _settle(self, feed: Feed, events: list[EventBody], through_seq: int, now: datetime) -> FileVerdict:
         contract = self._contracts[feed.stream]
         from_seq, to_seq = events[0].seq, events[-1].seq
-        mapping = FeedMapping(feed, contract, self._dataset, self._now)
+        mapping = FeedMapping(feed, contract, self._dataset, now)
         scratch = self._layout.root / "scratch" / f"events-{from_seq}-{feed.feed_id}"
         clear_folder(scratch)
         record = JournalRecord(
@@ -153,17 +188,26 @@ class _Settling:
             f"{feed.feed_id}:{from_seq}-{to_seq}",
             EVENTS_SETTLED,
             feed.feed_id,
-            self._now,
+            now,
             f"{contract.stream}@{contract.version}",
             {"feed": feed.feed_id, "from_seq": from_seq, "to_seq": to_seq, "through_seq": through_seq},
         )
         try:
-            older = older_versions(contract, self._versions.get(feed.stream, {}))
+            older, rules = self._rules_of(feed)
             batch = EventBatch(mapping, file_intake(scratch), older)
             batch.take_in(events)
-            return self._append(record, batch, rules_digest(feed, contract, self._dataset, older))
+            return self._append(record, batch, rules)
         finally:
             clear_folder(scratch)
+
+    def _rules_of(self, feed: Feed) -> tuple[Mapping[str, OlderVersion], str]:
+        """Older live versions of the feed's contract, and the digest of all that its events are judged by."""
+        known = self._rules.get(feed.feed_id)
+        if known is None:
+            contract = self._contracts[feed.stream]
+            older = older_versions(contract, self._versions.get(feed.stream, {}))
+            known = self._rules[feed.feed_id] = older, rules_digest(feed, contract, self._dataset, older)
+        return known
 
     def _append(self, record: JournalRecord, batch: EventBatch, rules: str) -> FileVerdict:
         for _ in range(MAX_ATTEMPTS):

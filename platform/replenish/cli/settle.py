@@ -1,0 +1,123 @@
+"""`replenish settle`: accepted events become facts, once, or as they come by a process that stays."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+import time
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from replenish.cli.deployment import Deployment, default_root, now_utc, open_deployment
+from replenish.cli.doctor_visit import require_sound_journal
+from replenish.cli.settle_watch import SettleWatch
+from replenish.cli.tables import file_table, open_console
+from replenish.errors import AlreadyRunning, JournalOverloaded, StoreFull, WriteConflict, WriterFailed
+from replenish.ingest.resident_parts import ResidentParts
+from replenish.ingest.settle import EventSettler, SettleReport
+from replenish.stores.locks import hold
+
+POLL_SECONDS = 0.001
+LOOK_SECONDS = 1.0
+"""How often to look whether the journal is still the one that was opened."""
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
+DEFAULT_EVERY_SECONDS = 1.0
+SWITCH_SECONDS = 0.0002
+"""A part's digest is taken in a thread beside its writing, and neither is to wait 5 ms for the other."""
+
+
+def settle_waiting(
+    follow: Annotated[bool, typer.Option("--follow", help="Stay, and settle events as they come.")] = False,
+    every: Annotated[
+        float, typer.Option(min=0, max=3600, help="With --follow: seconds from one settling to the next, at least.")
+    ] = DEFAULT_EVERY_SECONDS,
+) -> None:
+    """Judge accepted events against all known facts: from then on they are facts, and features may see them.
+
+    Every settling with news writes a part per feed and month: often means fresh, seldom means few files.
+    """
+    deployment = open_deployment(default_root())
+    require_sound_journal(deployment.layout)
+    console = open_console()
+    if follow:
+        with hold(deployment.layout.locks / "settle.lock", "settle events as they come"):
+            _follow(deployment, every)
+        return
+    with console.status("settling events"):
+        report = _settler(deployment, is_resident=False).settle(now=now_utc())
+    console.print(file_table(report.batches))
+    if report.waiting:
+        names = escape(", ".join(report.waiting))
+        console.print(f"[yellow]events of feeds that are no longer declared wait[/]: {names}", soft_wrap=True)
+
+
+def _settler(deployment: Deployment, *, is_resident: bool) -> EventSettler:
+    """A resident one has looked at all that is there, so that the first event does not wait for it."""
+    journal, layout = deployment.journal, deployment.layout
+    index = ResidentParts(journal) if is_resident else None
+    if index is not None:
+        index.refresh()
+        feeds = deployment.dataset.feeds
+        for stream in sorted({feed.stream for feed in feeds} | deployment.contracts.keys()):
+            index.warm_up(deployment.contracts[stream], layout.accepted)
+    return EventSettler(
+        deployment.dataset, deployment.contracts, journal, layout, versions=deployment.versions, index=index
+    )
+
+
+def _follow(deployment: Deployment, every: float) -> None:
+    console, stop = open_console(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with console.status("reading the facts that are known"):
+        settler = _settler(deployment, is_resident=True)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    watch = SettleWatch(deployment.layout.metrics / "settle.prom")
+    # Whoever started us through a pipe waits for the first line.
+    print(f"settling events of {deployment.layout.root} as they come", flush=True)
+    try:
+        _until_stopped(deployment, settler, watch, stop, every)
+    finally:
+        gc.unfreeze()
+        watch.write(now_utc(), is_waiting=False)
+
+
+def _until_stopped(
+    deployment: Deployment, settler: EventSettler, watch: SettleWatch, stop: threading.Event, every: float
+) -> None:
+    """Settle what is new until told to stop; what may pass is tried again, less and less often."""
+    journal, console, seen, retry = deployment.journal, open_console(), -1, FIRST_RETRY_SECONDS
+    own_file, looked = journal.path.stat().st_ino, time.monotonic()
+    while not stop.is_set():
+        began = time.monotonic()
+        head = journal.last_seq()
+        if began - looked >= LOOK_SECONDS:
+            looked = began
+            watch.write(now_utc(), is_waiting=head != seen)
+            if not journal.path.exists() or journal.path.stat().st_ino != own_file:
+                raise WriterFailed("the journal was replaced: start this process again", path=journal.path)
+        if head == seen:
+            stop.wait(POLL_SECONDS)
+            continue
+        try:
+            watch.take(_settled(settler, every), now_utc())
+        except (AlreadyRunning, WriteConflict, StoreFull, JournalOverloaded) as error:
+            watch.write(now_utc(), is_waiting=True)
+            console.print(f"{escape(str(error))}; next try in {retry:.1f} s", soft_wrap=True)
+            stop.wait(retry)
+            retry = min(2 * retry, LAST_RETRY_SECONDS)
+            continue
+        seen, retry = head, FIRST_RETRY_SECONDS
+        # Not at once again even without `every`: others take the same lock.
+        stop.wait(max(POLL_SECONDS, every - (time.monotonic() - began)))
+
+
+def _settled(settler: EventSettler, every: float) -> SettleReport:
+    return settler.settle(now=now_utc(), wait_seconds=max(every, 1.0))
