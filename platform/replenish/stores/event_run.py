@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from hashlib import sha256
 from itertools import accumulate, groupby
 from typing import NamedTuple, overload
@@ -38,12 +39,20 @@ class EventRun(Sequence[EventEntry]):
         like: Any entry of the run; its id and body do not matter.
         ids: One per event.
         bodies: One per event, in the same order; views of a request that lies in memory anyway will do.
+        packing: What `pack_bodies` gives for them, where that was begun before.
     """
 
-    __slots__ = ("_packed", "bodies", "ids", "like", "n_bytes")
+    __slots__ = ("_packed", "_packing", "bodies", "ids", "like", "n_bytes")
 
-    def __init__(self, like: EventEntry, ids: list[str], bodies: Sequence[bytes | memoryview]) -> None:
+    def __init__(
+        self,
+        like: EventEntry,
+        ids: list[str],
+        bodies: Sequence[bytes | memoryview],
+        packing: Future[bytes] | None = None,
+    ) -> None:
         self.like, self.ids, self.bodies = like, ids, bodies
+        self._packing = packing
         self.n_bytes = sum(map(len, bodies))
         self._packed: PackedRun | None = None
 
@@ -51,9 +60,9 @@ class EventRun(Sequence[EventEntry]):
         """The run as it is written; made once, best before others have to wait for it."""
         if self._packed is None:
             digests = [sha256(body).digest() for body in self.bodies]
-            self._packed = PackedRun(
-                msgspec.json.encode(self.ids), packed_ends(self.bodies), digests, pack_bodies(self.bodies)
-            )
+            ids, ends = msgspec.json.encode(self.ids), packed_ends(self.bodies)
+            bodies = pack_bodies(self.bodies) if self._packing is None else self._packing.result()
+            self._packed, self._packing = PackedRun(ids, ends, digests, bodies), None
         return self._packed
 
     def __len__(self) -> int:

@@ -6,16 +6,52 @@ less time than writing it. Whether bodies are packed is told by their length: pl
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
 from replenish.errors import DamagedLog
 
+WORTH_A_THREAD_BYTES = 256 << 10
+"""Packing fewer takes about as long as it takes two threads to change over twice."""
+
 
 def pack_bodies(bodies: Iterable[bytes | memoryview]) -> bytes:
     """The bodies as one: packed, or plain where that is not longer."""
-    plain = b"".join(bodies)
+    return _packed(b"".join(bodies))
+
+
+class BodyPacker:
+    """Packs one run at a time on a thread of its own, which needs Python's lock only to begin and to end."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "body-packer")
+        self._last: Future[bytes] | None = None
+
+    def begin(self, bodies: Iterable[bytes | memoryview], n_bytes: int) -> Future[bytes] | None:
+        """What `pack_bodies` will give; None where they are too few for it, or the thread is at work: pack them later.
+
+        Args:
+            bodies: What to pack.
+            n_bytes: Their length together.
+        """
+        if n_bytes < WORTH_A_THREAD_BYTES or (self._last is not None and not self._last.done()):
+            return None
+        plain, has_begun = b"".join(bodies), threading.Event()
+
+        def pack() -> bytes:
+            has_begun.set()
+            return _packed(plain)
+
+        self._last = self._thread.submit(pack)
+        # The thread gets Python's lock at once, and has no use for it when it comes back to us.
+        has_begun.wait()
+        return self._last
+
+
+def _packed(plain: bytes) -> bytes:
     packed: bytes = _codec().compress(plain, asbytes=True)
     return packed if len(packed) < len(plain) else plain
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replenish.errors import DamagedLog
+from replenish.stores import packed_bodies
 from replenish.stores.doctor.journal_file import check_journal_file
 from replenish.stores.doctor.journal_restore import restore_journal
 from replenish.stores.doctor.journal_sources import JournalFileSource
@@ -22,7 +24,7 @@ from replenish.stores.journal_chain import next_chain, shared_header
 from replenish.stores.journal_entry import EVENT_DELETE, EventEntry
 from replenish.stores.journal_reader import JournalReader
 from replenish.stores.journal_tables import SCHEMA_VERSION
-from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
+from replenish.stores.packed_bodies import BodyPacker, pack_bodies, unpack_bodies
 from replenish.stores.segments import log_entries, seal
 from replenish.stores.trim import trim
 from tests.unit.stores.log_entries_for_tests import NOW, dead_event, event, file_record, letter, root, settle
@@ -228,6 +230,29 @@ def test_packed_bodies_come_back_as_they_were(bodies: list[bytes]) -> None:
     stored = pack_bodies(bodies)
     assert len(stored) <= len(plain)
     assert unpack_bodies(stored, len(plain), seq=1) == plain
+
+
+def test_bodies_packed_on_a_thread_are_the_same_bytes() -> None:
+    packer = BodyPacker()
+    like, ids = event(1), [f"e-{nr}" for nr in range(300)]
+    for nr in range(3):
+        bodies = [f'{{"nr": {nr}, "text": "{i % 17:01000d}"}}'.encode() for i in range(300)]
+        packing = packer.begin(bodies, sum(map(len, bodies)))
+        assert packing is not None
+        assert EventRun(like, ids, bodies, packing).packed() == EventRun(like, ids, bodies).packed()
+    assert packer.begin(bodies[:10], sum(map(len, bodies[:10]))) is None
+
+
+def test_a_packer_at_work_takes_no_second_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end, bodies = threading.Event(), [bytes(1_000)] * 300
+    monkeypatch.setattr(packed_bodies, "_packed", lambda plain: plain if may_end.wait(10) else b"")
+    packer = BodyPacker()
+    first = packer.begin(bodies, 300_000)
+    assert first is not None
+    assert packer.begin(bodies, 300_000) is None
+    may_end.set()
+    assert len(first.result()) == 300_000
+    assert packer.begin(bodies, 300_000) is not None
 
 
 def second_schema(path: Path) -> None:

@@ -43,6 +43,7 @@ from replenish.ingest.reasons import UNKNOWN_FEED
 from replenish.ingest.strict_json import MAX_TEXT_BYTES, strict_object
 from replenish.stores.event_run import LONGEST_RUN, EventRun
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
+from replenish.stores.packed_bodies import BodyPacker
 
 _encode = msgspec.json.Encoder().encode
 
@@ -87,16 +88,15 @@ class RowReader:
             events.append(self._read_strictly(row, nr) if entry is None else entry)
         return events
 
-    def read_run(self, body: bytes, now: datetime) -> EventRun | None:
-        """Rows, each with its line end, as one run of accepted events; None where they are to be read one by one.
+    def read_run(self, body: bytes, now: datetime, packer: BodyPacker | None = None) -> EventRun | None:
+        """Rows with their line ends as one run of accepted events, packed meanwhile; None: read them one by one.
 
         Raises:
             RequestRefused: 403, the rows are not this sender's to write: nothing of the request may be used.
         """
         ends = line_ends(body)
-        if not FEWEST_ROWS <= len(ends) <= LONGEST_RUN or ends[-1] != len(body) - 1:
-            return None
-        e = first_envelope(body[: ends[0]])
+        is_run = FEWEST_ROWS <= len(ends) <= LONGEST_RUN and ends[-1] == len(body) - 1
+        e = first_envelope(body[: ends[0]]) if is_run else None
         if e is None:
             return None
         kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
@@ -104,13 +104,12 @@ class RowReader:
             # The strict reading of one row says whether its kind may be sent at all, and keeps it.
             self._checked(msgspec.structs.replace(e, id="1"), b"{}", b"", 1)
             kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
-        if kind is None or kind.shape is None:
-            return None
-        plain = plain_rows(body, ends, kind.shape, now)
-        if plain is None:
+        shape = None if kind is None else kind.shape
+        plain = None if shape is None else plain_rows(body, ends, shape, now, packer)
+        if kind is None or plain is None:
             return None
         shared = (kind.source, "", TYPE_OF[kind.op], kind.feed_id, kind.dataschema, b"", self._traceparent)
-        return EventRun(EventEntry(*shared), plain.ids, plain.bodies)
+        return EventRun(EventEntry(*shared), *plain)
 
     def _sound(self, e: PlainEnvelope, kind: RowKind, row: bytes, now: datetime) -> EventEntry | None:
         """The entry of a usual row; None where anything about it has to be looked at more closely.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import date, datetime
 from functools import lru_cache
 from operator import attrgetter, sub
@@ -22,9 +23,12 @@ from msgspec import UNSET, Meta, UnsetType
 from replenish.contracts.event_struct import FIRST_TIME, LAST_TIME, MAX_CLOCK_SKEW, EventStruct, whole_pattern
 from replenish.ingest.http.cloud_event import LONGEST_ID, Envelope, Whole64
 from replenish.ingest.strict_json import INT64_MAX, INT64_MIN, MAX_TEXT_BYTES
+from replenish.stores.packed_bodies import BodyPacker
 
 FEWEST_ROWS = 8
 """Below, making sure of a shape costs more than it saves."""
+MOST_SEEN_TEXTS, LONGEST_SEEN_TEXT = 2_048, 64
+"""Of one field that follows a pattern: stores and articles come again, and need not be looked at again."""
 _DATA = b'"data":'
 _LINE_END = b"\n"
 _DECODE_ROW = msgspec.json.Decoder(dict[str, Any]).decode
@@ -39,6 +43,8 @@ class PlainRows(NamedTuple):
 
     ids: list[str]
     bodies: list[memoryview]
+    packing: Future[bytes] | None
+    """What packs them meanwhile, where that was worth beginning."""
 
 
 class _Instants(NamedTuple):
@@ -48,6 +54,8 @@ class _Instants(NamedTuple):
     read: Callable[[list[Any]], list[Any]]
     latest: Literal["now", "our days"] | None
     """How far ahead they may lie; None for dates, which any reader takes."""
+    is_data: bool = True
+    """Of the data, or of the envelope."""
 
 
 class _Texts(NamedTuple):
@@ -55,6 +63,8 @@ class _Texts(NamedTuple):
 
     values: Callable[[Any], str | UnsetType | None]
     search: Callable[[str], re.Match[str] | None]
+    seen: set[str | UnsetType | None]
+    """Short texts of requests before that follow it."""
 
 
 class _Shape(NamedTuple):
@@ -86,7 +96,9 @@ def line_ends(body: bytes) -> list[int]:
     return found
 
 
-def plain_rows(body: bytes, ends: list[int], shape: EventStruct, now: datetime) -> PlainRows | None:
+def plain_rows(
+    body: bytes, ends: list[int], shape: EventStruct, now: datetime, packer: BodyPacker | None = None
+) -> PlainRows | None:
     """The rows read as one; None where any of them has to be looked at more closely.
 
     Args:
@@ -94,6 +106,7 @@ def plain_rows(body: bytes, ends: list[int], shape: EventStruct, now: datetime) 
         ends: The places of the line ends.
         shape: What the contract says of their data.
         now: Arrival.
+        packer: Begins with the data before they are read; should they be no run, its work is lost.
     """
     # No backslash: so no control characters, no half characters, and every quotation mark begins or ends a text.
     if b"\\" in body or b"\x7f" in body:
@@ -105,30 +118,27 @@ def plain_rows(body: bytes, ends: list[int], shape: EventStruct, now: datetime) 
         compiled = _compiled(shape, tuple(fields), shared, tuple(fields["data"]))
         if compiled is None or _encode_lines(compiled.decode(first)) != first:
             return None
+        # As will be seen, there is one line end a row, texts hold none, and the data come last.
+        row_starts, view = [0, *[end + 1 for end in ends[:-1]]], memoryview(body)
+        starts = [body.index(_DATA, start) + len(_DATA) for start in row_starts]
+        bodies = [view[start : end - 1] for start, end in zip(starts, ends, strict=True)]
+        packing = None if packer is None else packer.begin(bodies, len(body))
         events = compiled.decode(body)
         if _encode_lines(events) != body:
             return None
-        if not all(_are_in_time(instants, events, now) for instants in compiled.instants):
+        data = [event.data for event in events]
+        if not all(_are_in_time(instants, data if instants.is_data else events, now) for instants in compiled.instants):
             return None
-        if not all(_match(texts, events) for texts in compiled.texts):
+        if not all(_match(texts, data) for texts in compiled.texts):
             return None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
         return None
     ids = [event.id for event in events]
-    joined = "".join(ids)
-    if not joined.isprintable():
+    if not "".join(ids).isprintable():
         return None
-    # Written again there is one line end a row, and texts hold none.
-    row_starts = [0, *[end + 1 for end in ends[:-1]]]
-    if joined.isascii() and "time" not in fields:
-        head = first.index(_DATA) + len(_DATA) - len(ids[0])
-        starts = [start + head + len(id_) for start, id_ in zip(row_starts, ids, strict=True)]
-    else:
-        starts = [body.index(_DATA, start) + len(_DATA) for start in row_starts]
     if len(body) > MAX_TEXT_BYTES and max(map(sub, ends, row_starts)) > MAX_TEXT_BYTES:
         return None
-    view = memoryview(body)
-    return PlainRows(ids, [view[start : end - 1] for start, end in zip(starts, ends, strict=True)])
+    return PlainRows(ids, bodies, packing)
 
 
 def _are_in_time(instants: _Instants, events: list[Any], now: datetime) -> bool:
@@ -141,8 +151,14 @@ def _are_in_time(instants: _Instants, events: list[Any], now: datetime) -> bool:
 
 
 def _match(texts: _Texts, events: list[Any]) -> bool:
-    different = set(map(texts.values, events)) - {None, UNSET}
-    return all(map(texts.search, different))  # type: ignore[arg-type]
+    different = set(map(texts.values, events)) - texts.seen
+    if not all(map(texts.search, different)):  # type: ignore[arg-type]
+        return False
+    if len(texts.seen) + len(different) > MOST_SEEN_TEXTS:
+        texts.seen.clear()
+        texts.seen.update((None, UNSET))
+    texts.seen.update(text for text in different if len(text) <= LONGEST_SEEN_TEXT)  # type: ignore[arg-type]
+    return True
 
 
 @lru_cache(maxsize=128)
@@ -164,10 +180,10 @@ def _compiled(
         if field is None:
             fields.append((place, _ANY_VALUE, UNSET))
         elif kind in ("timestamp", "date"):
-            instants.append(_Instants(attrgetter(f"data.{place}"), _reader(str(kind)), _latest(shape, name)))
+            instants.append(_Instants(attrgetter(place), _reader(str(kind)), _latest(shape, name)))
             fields.append(_field(place, Annotated[str, Meta(max_length=_LONGEST_INSTANT)], field))
         elif column is not None and column.pattern is not None and not column.allowed:
-            texts.append(_Texts(attrgetter(f"data.{place}"), re.compile(whole_pattern(column.pattern)).search))
+            texts.append(_Texts(attrgetter(place), re.compile(whole_pattern(column.pattern)).search, {None, UNSET}))
             fields.append(_field(place, Annotated[str, Meta(min_length=1)], field))
         elif column is not None and kind == "number":
             fields.append(_field(place, _number(column.minimum, column.maximum), field))
@@ -179,7 +195,7 @@ def _compiled(
     attributes += [("id", Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]), ("data", data)]
     if "time" in names:
         attributes.append(("time", Annotated[str, Meta(max_length=_LONGEST_INSTANT)]))
-        instants.append(_Instants(attrgetter("time"), _reader("timestamp"), None))
+        instants.append(_Instants(attrgetter("time"), _reader("timestamp"), None, is_data=False))
     ordered = sorted(attributes, key=lambda attribute: names.index(attribute[0]))
     row = msgspec.defstruct("RunRow", ordered, gc=False, kw_only=True, forbid_unknown_fields=True)
     return _Shape(msgspec.json.Decoder(row).decode_lines, tuple(instants), tuple(texts))

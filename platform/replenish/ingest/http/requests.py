@@ -6,7 +6,7 @@ import asyncio
 import errno
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -24,6 +24,7 @@ from replenish.stores.event_run import LONGEST_RUN, EventRun, JoinedEntries
 from replenish.stores.failpoints import failpoint
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EventEntry, Receipt
+from replenish.stores.packed_bodies import BodyPacker
 
 Scope = MutableMapping[str, Any]
 Read = list[OfferedEvent | EventEntry] | EventRun
@@ -50,6 +51,7 @@ class RequestDoor:
     metrics: DoorMetrics
     clock: Callable[[], datetime]
     on_writer_failed: Callable[[], None]
+    packer: BodyPacker = field(default_factory=BodyPacker)
 
     async def serve(
         self,
@@ -165,7 +167,8 @@ class _Request:
                 event = reader.read_binary(_binary_attributes(headers), body)
                 return await self._settle([event], is_single=True)
             now = door.clock()
-            run = reader.read_run(body, now) if layout == "lines" and not self._holds_changes else None
+            is_tried = layout == "lines" and not self._holds_changes
+            run = reader.read_run(body, now, door.packer) if is_tried else None
             if run is not None:
                 return await self._settle(run, is_single=False)
             rows = split_rows(body, layout, door.limits.rows)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
+
+from msgspec import UNSET
 
 from replenish.contracts.reader import read_contracts
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.events.offered_event import OfferedEvent
 from replenish.ingest.http.credentials import Sender
 from replenish.ingest.http.envelopes import RowReader
+from replenish.ingest.http.plain_runs import MOST_SEEN_TEXTS, _match, _Texts
+from replenish.stores.event_run import EventRun
 from replenish.stores.journal_entry import EventEntry
 from tests.unit.ingest.http.http_door import NOW, cloud_event, fields, open_dataset
 
@@ -127,3 +132,30 @@ def test_rows_of_more_than_one_kind_are_no_run(tmp_path: Path) -> None:
             assert reader.read_run(lines([*good[:place], row, *good[place + 1 :]]), NOW) is None, change
     assert reader.read_run(lines([*good[:9], good[9].replace(b'"units":', b'"units" :')]), NOW) is None
     assert reader.read_run(lines(good[:3]), NOW) is None
+
+
+def test_a_text_that_breaks_its_pattern_is_found_however_many_good_ones_came_before() -> None:
+    door = EventDoor(open_dataset(), read_contracts(), None, lambda: NOW)  # type: ignore[arg-type]
+    reader = RowReader(door, Sender(None), feed_id="events.sales", source="http")
+
+    def run_of(skus: list[str]) -> EventRun | None:
+        rows = [cloud_event(nr, fields(nr, sku_id=sku)) for nr, sku in enumerate(skus)]
+        return reader.read_run(lines([json.dumps(row, separators=(",", ":")).encode() for row in rows]), NOW)
+
+    for first in range(0, 3 * MOST_SEEN_TEXTS, 1_000):
+        good = [f"sku-{nr}" for nr in range(first, first + 1_000)]
+        assert run_of(good) is not None
+        for bad in (" tea", "tea ", "", "sku-1 "):
+            assert run_of([*good[:-1], bad]) is None
+            assert run_of([*good[:-1], bad]) is None
+
+
+def test_texts_that_are_kept_are_few_and_short() -> None:
+    texts = _Texts(str, re.compile("^[^!]*$").search, {None, UNSET})
+    for first in range(0, 10 * MOST_SEEN_TEXTS, 500):
+        assert _match(texts, list(range(first, first + 500)))
+        assert 500 <= len(texts.seen) <= MOST_SEEN_TEXTS
+        assert not _match(texts, [first, "!"])
+        assert "!" not in texts.seen
+    assert _match(texts, ["x" * 65])
+    assert "x" * 65 not in texts.seen
