@@ -68,7 +68,7 @@ def _print_waiting(deployment: Deployment, console: Console) -> None:
     newest = journal.event_bodies(settled.through, limit=EVENTS_LOOKED_AT, types=SETTLED_TYPES)
     if feeds := sorted({event.subject for event in newest if not settled.has(event.subject, event.seq)}):
         words = f"[yellow]accepted events wait to be settled[/] ({escape(', '.join(feeds))}): the next run does it"
-        console.print(f"{words}, or `replenish ingest`", soft_wrap=True)
+        console.print(f"{words}, or `replenish settle`", soft_wrap=True)
 
 
 def _print_letters(deployment: Deployment, console: Console, most: int) -> None:
