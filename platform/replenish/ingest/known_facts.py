@@ -88,32 +88,43 @@ def judge_facts(
         _refuse_conflicts(versions.filter(_conflicts(versions, contract, with_known=False)), contract)
     known_before = (~pl.col("is_retraction")).cum_max().over(contract.fact_key)
     orphan = versions.select(~known_before).to_series()
-    orphans, versions = versions.filter(orphan).filter(_IS_NEW), versions.filter(~orphan)
-    conflict = _conflicts(versions, contract, with_known=True) & sets_conflicts_aside
-    against = versions.filter(conflict)
-    return _judged(new, kept, orphans, against, _verdicts(versions.filter(~conflict), contract))
+    orphans = against = versions.clear()
+    if orphan.any():
+        orphans, versions = versions.filter(orphan).filter(_IS_NEW), versions.filter(~orphan)
+    if sets_conflicts_aside and (conflict := _conflicts(versions, contract, with_known=True)).any():
+        against, versions = versions.filter(conflict), versions.filter(~conflict)
+    return _judged(new, kept, orphans, against, _verdicts(versions, contract))
 
 
 def _judged(
     new: pl.DataFrame, kept: pl.DataFrame | None, orphans: pl.DataFrame, against: pl.DataFrame, verdicts: pl.DataFrame
 ) -> JudgedFacts:
-    fresh, old = verdicts.filter(_IS_NEW), verdicts.filter(pl.col(_IS_KEPT) & pl.col("revived"))
+    fresh = verdicts.filter(_IS_NEW)
+    repeats = fresh["repeats"]
     correction = pl.zeros(new.height, pl.Int8, eager=True).cast(pl.Boolean())
-    correction = correction.scatter(fresh.filter("correction")[_PLACE], True)
-    drop = pl.concat([orphans[_PLACE], against[_PLACE], fresh.filter("repeats")[_PLACE]])
-    keep = pl.repeat(True, new.height, dtype=pl.Boolean(), eager=True).scatter(drop, False)
+    accepted = new.with_columns(
+        correction.scatter(fresh[_PLACE].filter(fresh["correction"]), True).alias("is_correction")
+    )
+    drop = pl.concat([orphans[_PLACE], against[_PLACE], fresh[_PLACE].filter(repeats)])
+    if drop.len():
+        accepted = accepted.filter(pl.repeat(True, new.height, dtype=pl.Boolean(), eager=True).scatter(drop, False))
     revived = new.clear()
-    if kept is not None and old.height:
-        revived = kept[old[_PLACE]].with_columns(old["correction"].alias("is_correction"))
-    to_keep = pl.concat([orphans[_PLACE], fresh.filter(pl.col("repeats") & pl.col("has_own_time"))[_PLACE]])
+    if kept is not None and kept.height:
+        old = verdicts.filter(pl.col(_IS_KEPT) & pl.col("revived"))
+        revived = kept[old[_PLACE]].with_columns(old["correction"].alias("is_correction")) if old.height else revived
+    to_keep = pl.concat([orphans[_PLACE], fresh[_PLACE].filter(repeats & fresh["has_own_time"])])
     return JudgedFacts(
-        accepted=new.with_columns(correction.alias("is_correction")).filter(keep),
-        unknown_retractions=new[orphans[_PLACE].sort()],
-        conflicting=new[against[_PLACE].sort()],
-        n_duplicates=int(fresh["repeats"].sum()),
-        to_keep=new[to_keep.sort()].with_columns(pl.lit(False).alias("is_correction")),
+        accepted=accepted,
+        unknown_retractions=_at(new, orphans[_PLACE]),
+        conflicting=_at(new, against[_PLACE]),
+        n_duplicates=int(repeats.sum()),
+        to_keep=_at(new, to_keep).with_columns(pl.lit(False).alias("is_correction")),
         revived=revived,
     )
+
+
+def _at(rows: pl.DataFrame, places: pl.Series) -> pl.DataFrame:
+    return rows[places.sort()] if places.len() else rows.clear()
 
 
 def _in_order(
