@@ -168,7 +168,9 @@ class _Request:
                 return await self._settle([event], is_single=True)
             now = door.clock()
             is_tried = layout == "lines" and not self._holds_changes
-            run = reader.read_run(body, now, door.packer) if is_tried else None
+            # Where others are at work, another thread would only take the processor from them.
+            is_alone = door.room.held == held and door.group.pending_events == 0
+            run = reader.read_run(body, now, door.packer if is_alone else None) if is_tried else None
             if run is not None:
                 return await self._settle(run, is_single=False)
             rows = split_rows(body, layout, door.limits.rows)
