@@ -209,8 +209,8 @@ def _waits(
     for record in settled:
         batches.setdefault(record.subject, []).append((int(str(record.data["to_seq"])), record.seq or 0))
     for request in requests:
-        of_feed = batches[request["feed"]]
-        for seq, came in zip(request["seqs"], request["came"], strict=True):
+        for feed, seq, came in zip(request["feeds"], request["seqs"], request["came"], strict=True):
+            of_feed = batches[feed]
             batch = bisect_left(of_feed, (seq, 0))
             place = len(seen) if batch == len(of_feed) else bisect_left(seen, (of_feed[batch][1], 0.0))
             if place == len(seen):

@@ -29,8 +29,8 @@ from replenish.stores.layout import RootLayout
 N_STORES = 10
 REQUEST_SECONDS = 0.01
 """Events are offered together that came in so much time; the first of them has waited as long."""
-STOCK_EVERY = 10
-"""Every tenth request counts stock, the others sell."""
+STOCK_RUN, STOCK_EVERY = 40, 10
+"""Of ten runs of 40 events one counts stock, the others sell."""
 LATE_SHARE, CORRECTED_SHARE, RETRACTED_SHARE = 0.05, 0.01, 0.01
 _HISTORY_ROWS = 100_000
 _RECENT_SALES = 20_000
@@ -65,28 +65,26 @@ def write_load(root: str, size: LoadSize, seconds: float, events_per_second: int
     """Journal events for so long, judged by their contract as at a door; `told` gets a line a group of them.
 
     A line has their feed, their places in the log, when each came and when they were acknowledged. The clock is the
-    machine's monotonic one, which all processes share.
+    machine's monotonic one, which all processes share. Events are made before it starts: the sender's work is not ours.
     """
     layout = RootLayout(Path(root))
-    chooser, recent = np.random.default_rng(seed), list[dict[str, Any]]()
+    made = list(_events(size, int(seconds * events_per_second), events_per_second, seed))
     journal, began, n_done = Journal(layout.journal), time.monotonic(), 0
     group = GroupCommit(journal, now_utc)
     door = EventDoor(read_dataset(layout.dataset_file), read_contracts(), group, now_utc)
     with Path(told).open("w", encoding="utf-8") as lines:
-        flush = 0
         while (now := time.monotonic()) - began < seconds:
-            due = int((now - began) * events_per_second)
+            due = min(len(made), int((now - began) * events_per_second))
             if due > n_done:
-                flush += 1
-                feed = "events.stock_counts" if flush % STOCK_EVERY == 0 else "events.sales"
-                at, numbers = datetime.now(UTC), range(n_done, due)
-                events = [_event(feed, size, chooser, recent, f"r{seed}-{nr}", at) for nr in numbers]
-                verdicts = door.offer(events)
+                verdicts = door.offer(made[n_done:due])
                 if any(verdict.outcome != "accepted" for verdict in verdicts):
                     raise BrokenPromise("an event of the load was not accepted", first=verdicts[0])
-                came = [round(began + (nr + 1) / events_per_second, 6) for nr in numbers]
-                seqs = [verdict.seq for verdict in verdicts]
-                line = {"feed": feed, "seqs": seqs, "came": came, "acknowledged": time.monotonic()}
+                line = {
+                    "feeds": [event.feed_id for event in made[n_done:due]],
+                    "seqs": [verdict.seq for verdict in verdicts],
+                    "came": [round(began + (nr + 1) / events_per_second, 6) for nr in range(n_done, due)],
+                    "acknowledged": time.monotonic(),
+                }
                 lines.write(json.dumps(line) + "\n")
                 n_done = due
             time.sleep(max(0.0, REQUEST_SECONDS - (time.monotonic() - now)))
@@ -133,6 +131,14 @@ def _key_columns() -> list[pl.Expr]:
     number = pl.col("number")
     sku, store = (number // N_STORES).cast(pl.String).str.zfill(6), (number % N_STORES).cast(pl.String).str.zfill(2)
     return [(pl.lit("sku-") + sku).alias("sku_id"), (pl.lit("store-") + store).alias("location_id")]
+
+
+def _events(size: LoadSize, n: int, events_per_second: int, seed: int) -> Iterator[OfferedEvent]:
+    """The load: sales, and every tenth `STOCK_RUN` events a count of so many articles."""
+    chooser, recent, start = np.random.default_rng(seed), list[dict[str, Any]](), datetime.now(UTC)
+    for nr in range(n):
+        feed = "events.stock_counts" if nr // STOCK_RUN % STOCK_EVERY == 0 else "events.sales"
+        yield _event(feed, size, chooser, recent, f"r{seed}-{nr}", start + timedelta(seconds=nr / events_per_second))
 
 
 def _event(

@@ -12,6 +12,7 @@ import shutil
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -105,8 +106,13 @@ def rows_of(
     """The rows of some parts, in their order, with these columns (default: `known_columns`)."""
     names = known_columns(contract) if names is None else names
     if not parts:
-        return pl.DataFrame(schema={n: contract.bronze_schema[n] for n in names})
+        return _no_rows(contract, tuple(names))
     return pl.concat([_known_rows(part, names, contract, accepted) for part in parts])
+
+
+@lru_cache(maxsize=64)
+def _no_rows(contract: Contract, names: tuple[str, ...]) -> pl.DataFrame:
+    return pl.DataFrame(schema={n: contract.bronze_schema[n] for n in names})
 
 
 def _known_rows(part: AcceptedPart, names: list[str], contract: Contract, accepted: Path) -> pl.DataFrame:

@@ -73,11 +73,11 @@ class EventBatch:
         stream = iter(events)
         while chunk := list(islice(stream, CHUNK_EVENTS)):
             self.intake.offered += len(chunk)
-            ids = pl.DataFrame({"row_nr": [e.seq for e in chunk], "delivery_id": [e.id for e in chunk]})
+            ids = {e.seq: e.id for e in chunk}
             for gated, version in self._by_version(chunk):
                 self.intake.bury(gated.dead)
-                sound = gated.sound.join(ids, on="row_nr", how="left", maintain_order="left")
-                sound = sound.with_columns(pl.lit(version).alias("contract_version"))
+                own = pl.Series("delivery_id", [ids[nr] for nr in gated.sound["row_nr"].to_list()], dtype=pl.String())
+                sound = gated.sound.with_columns(own, pl.lit(version).alias("contract_version"))
                 for bucket, rows in split_by_month(sound) if contract.is_keyed_by_date else [(WHOLE_STREAM, sound)]:
                     self.intake.sound.add(bucket, rows)
 
