@@ -26,6 +26,7 @@ from rich.console import Console
 
 from replenish.cli.bench_plain_door import plain_connection
 from replenish.cli.load_generator import EVENT_BYTES, LoadPlan, LoadResult, varied_lines
+from replenish.cli.process_cpu import cpu_seconds_of
 from replenish.cli.tables import open_console
 from replenish.contracts.dataset_reader import read_dataset
 from replenish.contracts.dataset_writer import write_dataset
@@ -42,7 +43,6 @@ checkpoints of both at the larger batches."""
 FEWEST_EVENTS, MOST_EVENTS = 200, 150_000
 ROUNDS = 7
 """Door and bare loop take turns, and each round has its own ratio: the pace of disk and machine drifts meanwhile."""
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 WORKERS = max(1, min(4, os.cpu_count() or 1))
 """Processes of the door."""
 
@@ -212,12 +212,7 @@ class _Door(NamedTuple):
     def cpu_seconds(self) -> float:
         """What the door's processes have used so far, in user and kernel mode, of all their threads."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
-        return sum(map(_cpu_seconds_of, (self.pid, *map(int, children))))
-
-
-def _cpu_seconds_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        return sum(map(cpu_seconds_of, (self.pid, *map(int, children))))
 
 
 class _Doors(NamedTuple):

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -17,8 +17,10 @@ from replenish.cli.doctor_visit import require_sound_journal
 from replenish.cli.settle_watch import SettleWatch
 from replenish.cli.tables import file_table, open_console
 from replenish.errors import AlreadyRunning, JournalOverloaded, StoreFull, WriteConflict, WriterFailed
+from replenish.ingest.accepted_parts import PartIndex
 from replenish.ingest.resident_parts import ResidentParts
 from replenish.ingest.settle import EventSettler, SettleReport
+from replenish.stores.journal import Journal
 from replenish.stores.locks import hold
 
 POLL_SECONDS = 0.001
@@ -48,61 +50,73 @@ def settle_waiting(
             _follow(deployment, every)
         return
     with console.status("settling events"):
-        report = _settler(deployment, is_resident=False).settle(now=now_utc())
+        report = _settler(deployment, deployment.journal).settle(now=now_utc())
     console.print(file_table(report.batches))
     if report.waiting:
         names = escape(", ".join(report.waiting))
         console.print(f"[yellow]events of feeds that are no longer declared wait[/]: {names}", soft_wrap=True)
 
 
-def _settler(deployment: Deployment, *, is_resident: bool) -> EventSettler:
-    """A resident one has looked at all that is there, so that the first event does not wait for it."""
-    journal, layout = deployment.journal, deployment.layout
-    index = ResidentParts(journal) if is_resident else None
-    if index is not None:
-        index.refresh()
-        feeds = deployment.dataset.feeds
-        for stream in sorted({feed.stream for feed in feeds} | deployment.contracts.keys()):
-            index.warm_up(deployment.contracts[stream], layout.accepted)
-    return EventSettler(
-        deployment.dataset, deployment.contracts, journal, layout, versions=deployment.versions, index=index
-    )
+def _settler(deployment: Deployment, journal: Journal, index: PartIndex | None = None) -> EventSettler:
+    dataset, contracts, layout = deployment.dataset, deployment.contracts, deployment.layout
+    return EventSettler(dataset, contracts, journal, layout, versions=deployment.versions, index=index)
+
+
+def _warm_index(deployment: Deployment, journal: Journal) -> ResidentParts:
+    """One that has looked at all that is there, so that the first event does not wait for it."""
+    index = ResidentParts(journal)
+    index.refresh()
+    for _, contract in sorted(deployment.contracts.items()):
+        index.warm_up(contract, deployment.layout.accepted)
+    return index
+
+
+class _OpenJournal(NamedTuple):
+    """A journal and the file that it was when it was opened."""
+
+    journal: Journal
+    inode: int
+
+    def require_in_place(self) -> None:
+        """Raise WriterFailed where another file, or none, has its name: what comes there would never be seen."""
+        path = self.journal.path
+        try:
+            found = path.stat().st_ino
+        except FileNotFoundError:
+            found = 0
+        if found != self.inode:
+            raise WriterFailed("the journal was replaced: start this process again", path=path)
 
 
 def _follow(deployment: Deployment, every: float) -> None:
-    console, stop = open_console(), threading.Event()
+    console, stop, journal = open_console(), threading.Event(), deployment.journal
+    own_file = journal.path.stat().st_ino
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with console.status("reading the facts that are known"):
-        settler = _settler(deployment, is_resident=True)
+        settler = _settler(deployment, journal, _warm_index(deployment, journal))
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    watch = SettleWatch(deployment.layout.metrics / "settle.prom")
+    watch = SettleWatch(deployment.layout.metrics / "settle.prom", now_utc())
     # Whoever started us through a pipe waits for the first line.
     print(f"settling events of {deployment.layout.root} as they come", flush=True)
-    try:
-        _until_stopped(deployment, settler, watch, stop, every)
-    finally:
-        gc.unfreeze()
-        watch.write(now_utc(), is_waiting=False)
+    _until_stopped(_OpenJournal(journal, own_file), settler, watch, stop, every)
 
 
 def _until_stopped(
-    deployment: Deployment, settler: EventSettler, watch: SettleWatch, stop: threading.Event, every: float
+    opened: _OpenJournal, settler: EventSettler, watch: SettleWatch, stop: threading.Event, every: float
 ) -> None:
     """Settle what is new until told to stop; what may pass is tried again, less and less often."""
-    journal, console, seen, retry = deployment.journal, open_console(), -1, FIRST_RETRY_SECONDS
-    own_file, looked = journal.path.stat().st_ino, time.monotonic()
+    console, seen, retry, looked = open_console(), -1, FIRST_RETRY_SECONDS, time.monotonic()
     while not stop.is_set():
         began = time.monotonic()
-        head = journal.last_seq()
+        head = opened.journal.last_seq()
         if began - looked >= LOOK_SECONDS:
             looked = began
             watch.write(now_utc(), is_waiting=head != seen)
-            if not journal.path.exists() or journal.path.stat().st_ino != own_file:
-                raise WriterFailed("the journal was replaced: start this process again", path=journal.path)
+            opened.require_in_place()
         if head == seen:
             stop.wait(POLL_SECONDS)
             continue
@@ -117,6 +131,7 @@ def _until_stopped(
         seen, retry = head, FIRST_RETRY_SECONDS
         # Not at once again even without `every`: others take the same lock.
         stop.wait(max(POLL_SECONDS, every - (time.monotonic() - began)))
+    watch.write(now_utc(), is_waiting=opened.journal.last_seq() != seen)
 
 
 def _settled(settler: EventSettler, every: float) -> SettleReport:

@@ -17,11 +17,11 @@ OUTCOMES = ("accepted", "dead", "duplicate")
 class SettleWatch:
     """Counts what was settled, and since when something waits."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, started_at: datetime) -> None:
         self._path = path
         self._events: Counts[tuple[str, str]] = Counts()
         self._n_batches = 0
-        self._up_to_date_at: datetime | None = None
+        self._up_to_date_at = started_at
 
     def take(self, report: SettleReport, now: datetime) -> None:
         """A settling went well."""
@@ -44,7 +44,7 @@ class SettleWatch:
             events.labels(feed, outcome).inc(count)
         Counter("replenish_settled_batches", "Records of settled events.", registry=registry).inc(self._n_batches)
         behind = Gauge("replenish_settle_behind_seconds", "Since when something waits; 0: nothing.", registry=registry)
-        if is_waiting and self._up_to_date_at is not None:
+        if is_waiting:
             behind.set((now - self._up_to_date_at).total_seconds())
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
