@@ -27,7 +27,7 @@ POLL_SECONDS = 0.001
 LOOK_SECONDS = 1.0
 """How often to look whether the journal is still the one that was opened."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
-DEFAULT_EVERY_SECONDS = 1.0
+DEFAULT_EVERY_SECONDS = 5.0
 SWITCH_SECONDS = 0.0002
 """A part's digest is taken in a thread beside its writing, and neither is to wait 5 ms for the other."""
 
@@ -40,7 +40,8 @@ def settle_waiting(
 ) -> None:
     """Judge accepted events against all known facts: from then on they are facts, and features may see them.
 
-    Every settling with news writes a part per feed and month: often means fresh, seldom means few files.
+    Every settling with news writes a part per feed and month, and a record: often means fresh, seldom means few files
+    and short starts.
     """
     deployment = open_deployment(default_root())
     require_sound_journal(deployment.layout)
