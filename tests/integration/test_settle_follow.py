@@ -92,6 +92,8 @@ def test_events_become_facts_as_they_come_also_after_a_kill(layout: RootLayout) 
         await_that(lambda: settled(layout)[0] >= 45)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
     assert settled(layout) == (45, 45)
     journal = Journal(layout.journal)
     assert settled_positions(journal).through == max(e.seq for e in journal.event_bodies(0))

@@ -52,7 +52,7 @@ def settle_waiting(
         return
     with console.status("settling events"):
         report = _settler(deployment, deployment.journal).settle(now=now_utc())
-    console.print(file_table(report.batches))
+    console.print(file_table(report.batches) if report.batches else "no events wait")
     if report.waiting:
         names = escape(", ".join(report.waiting))
         console.print(f"[yellow]events of feeds that are no longer declared wait[/]: {names}", soft_wrap=True)
@@ -103,7 +103,10 @@ def _follow(deployment: Deployment, every: float) -> None:
     watch = SettleWatch(deployment.layout.metrics / "settle.prom", now_utc())
     # Whoever started us through a pipe waits for the first line.
     print(f"settling events of {deployment.layout.root} as they come", flush=True)
-    _until_stopped(_OpenJournal(journal, own_file), settler, watch, stop, every)
+    try:
+        _until_stopped(_OpenJournal(journal, own_file), settler, watch, stop, every)
+    finally:
+        gc.unfreeze()
 
 
 def _until_stopped(
