@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Annotated, NamedTuple
 
+import polars as pl
 import typer
 from rich.markup import escape
 
@@ -19,13 +20,16 @@ from replenish.cli.tables import file_table, open_console
 from replenish.errors import AlreadyRunning, JournalOverloaded, StoreFull, WriteConflict, WriterFailed
 from replenish.ingest.accepted_parts import PartIndex
 from replenish.ingest.resident_parts import ResidentParts
-from replenish.ingest.settle import EventSettler, SettleReport
+from replenish.ingest.settle import EventSettler
 from replenish.stores.journal import Journal
 from replenish.stores.locks import hold
 
 POLL_SECONDS = 0.001
 LOOK_SECONDS = 1.0
 """How often to look whether the journal is still the one that was opened."""
+POLLS_OF_A_TURN = 50
+SHARE_LEFT_TO_OTHERS, MOST_LEFT_SECONDS = 16, 0.1
+"""Of the time that the lock was held, a sixteenth nobody holds it, and no longer than so many seconds."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
 DEFAULT_EVERY_SECONDS = 5.0
 SWITCH_SECONDS = 0.0002
@@ -67,8 +71,13 @@ def _warm_index(deployment: Deployment, journal: Journal) -> ResidentParts:
     """One that has looked at all that is there, so that the first event does not wait for it."""
     index = ResidentParts(journal)
     index.refresh()
-    for _, contract in sorted(deployment.contracts.items()):
-        index.warm_up(contract, deployment.layout.accepted)
+    for stream, contract in sorted(deployment.contracts.items()):
+        try:
+            index.warm_up(contract, deployment.layout.accepted)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            # Whoever needs that part will say so; most events do not.
+            words = f"an accepted part of {stream} cannot be read, run `replenish doctor`: {error}"
+            open_console().print(escape(words), soft_wrap=True)
     return index
 
 
@@ -113,30 +122,27 @@ def _until_stopped(
     opened: _OpenJournal, settler: EventSettler, watch: SettleWatch, stop: threading.Event, every: float
 ) -> None:
     """Settle what is new until told to stop; what may pass is tried again, less and less often."""
-    console, seen, retry, looked = open_console(), -1, FIRST_RETRY_SECONDS, time.monotonic()
+    console, seen, retry = open_console(), -1, FIRST_RETRY_SECONDS
+    next_at, looked = 0.0, -LOOK_SECONDS
+    pause = min(max(POLL_SECONDS, every / POLLS_OF_A_TURN), LOOK_SECONDS)
     while not stop.is_set():
-        began = time.monotonic()
-        head = opened.journal.last_seq()
+        began, head = time.monotonic(), opened.journal.last_seq()
         if began - looked >= LOOK_SECONDS:
             looked = began
             watch.write(now_utc(), is_waiting=head != seen)
             opened.require_in_place()
-        if head == seen:
-            stop.wait(POLL_SECONDS)
+        if head == seen or began < next_at:
+            stop.wait(pause)
             continue
         try:
-            watch.take(_settled(settler, every), now_utc())
+            watch.take(settler.settle(now=now_utc(), wait_seconds=LOOK_SECONDS), now_utc())
+            seen, retry = head, FIRST_RETRY_SECONDS
         except (AlreadyRunning, WriteConflict, StoreFull, JournalOverloaded) as error:
-            watch.write(now_utc(), is_waiting=True)
             console.print(f"{escape(str(error))}; next try in {retry:.1f} s", soft_wrap=True)
             stop.wait(retry)
             retry = min(2 * retry, LAST_RETRY_SECONDS)
             continue
-        seen, retry = head, FIRST_RETRY_SECONDS
-        # Not at once again even without `every`: others take the same lock.
-        stop.wait(max(POLL_SECONDS, every - (time.monotonic() - began)))
+        # Not at once again even without `every`: others take the same lock, and look for it every 50 ms.
+        held = time.monotonic() - began
+        next_at = began + max(every, held + min(max(POLL_SECONDS, held / SHARE_LEFT_TO_OTHERS), MOST_LEFT_SECONDS))
     watch.write(now_utc(), is_waiting=opened.journal.last_seq() != seen)
-
-
-def _settled(settler: EventSettler, every: float) -> SettleReport:
-    return settler.settle(now=now_utc(), wait_seconds=max(every, 1.0))

@@ -38,6 +38,8 @@ class SettleWatch:
             now: The instant.
             is_waiting: Something was journalled that is not settled yet.
         """
+        if not is_waiting:
+            self._up_to_date_at = now
         registry = CollectorRegistry()
         events = Counter("replenish_settled_events", "Events by outcome.", ["feed", "outcome"], registry=registry)
         for (feed, outcome), count in self._events.items():

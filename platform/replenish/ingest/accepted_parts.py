@@ -87,7 +87,7 @@ class PartIndex:
         """
         return rows_of([p for p in self._parts[contract.stream, bucket] if p.days & days], contract, accepted)
 
-    def remember(self, part: AcceptedPart, rows: pl.DataFrame) -> None:
+    def remember(self, part: AcceptedPart, rows: pl.DataFrame, contract: Contract) -> None:
         """Of a part that was just written its rows (`rows_of_part`), for an index that has a use for them."""
 
     def kept_rows(self, contract: Contract, bucket: str, days: int, since: datetime, accepted: Path) -> pl.DataFrame:

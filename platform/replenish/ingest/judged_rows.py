@@ -120,7 +120,7 @@ class JudgedRows:
         part = write_rows(kept, self._contract, bucket, name, self._into, are_kept=are_kept)
         self._written.append((part, digest))
         if not are_kept:
-            index.remember(part, kept)
+            index.remember(part, kept, self._contract)
         if len(self._written) > DIGESTS:
             # No more rows in memory than those of the digests under way.
             self._written[-DIGESTS - 1][1].result()

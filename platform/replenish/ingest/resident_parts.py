@@ -24,9 +24,7 @@ from replenish.stores.journal_reader import JournalReader
 MOST_HASHES = 20_000_000
 """Facts of the buckets that were asked for last are kept, up to so many; one bucket may have more."""
 MOST_ROWS = 500_000
-"""Rows of parts that lie in memory as they are: those that were read or written last."""
-MOST_WRITTEN = 1_000
-"""Parts of our own whose rows wait for somebody to ask for their bucket."""
+"""Rows of parts that lie in memory as they are: those that were read last, and as many that were written."""
 LONGEST_MERGE = 1_000_000
 """Runs beyond so many hashes are not merged again: that would hold up who waits."""
 
@@ -98,6 +96,7 @@ class ResidentParts(PartIndex):
         self._frames: OrderedDict[str, pl.DataFrame] = OrderedDict()
         self._n_rows = 0
         self._written: OrderedDict[str, tuple[AcceptedPart, pl.DataFrame]] = OrderedDict()
+        self._n_written = 0
 
     def earlier_rows(
         self, contract: Contract, bucket: str, days: int, accepted: Path, new: pl.DataFrame
@@ -109,17 +108,23 @@ class ResidentParts(PartIndex):
         for run in known.runs:
             if run.days & days:
                 for part, row in run.places(asked):
-                    wanted[part].append(row)
+                    # A run holds parts of many days; what is known is what the parts of these days say.
+                    if known.parts[part].days & days:
+                        wanted[part].append(row)
         if not wanted:
             return rows_of([], contract, accepted)
         frames = [self._frame(known.parts[nr], contract, accepted)[sorted(rows)] for nr, rows in sorted(wanted.items())]
         return pl.concat(frames)
 
-    def remember(self, part: AcceptedPart, rows: pl.DataFrame) -> None:
-        """Keep the rows of a part of ours until a record lists it."""
-        self._written[part.path] = (part, rows)
-        while len(self._written) > MOST_WRITTEN:
-            self._written.popitem(last=False)
+    def remember(self, part: AcceptedPart, rows: pl.DataFrame, contract: Contract) -> None:
+        """Keep the rows of a part of ours until a record lists it and somebody asks for its days."""
+        if part.path in self._written:
+            self._n_written -= self._written.pop(part.path)[1].height
+        names = [name for name in known_columns(contract) if name != "journal_seq"]
+        self._written[part.path] = (part, rows.select(names))
+        self._n_written += rows.height
+        while self._n_written > self._limits[1]:
+            self._n_written -= self._written.popitem(last=False)[1][1].height
 
     def warm_up(self, contract: Contract, accepted: Path) -> None:
         """Take in what there is of a stream, newest buckets first, as far as there is room."""
@@ -141,8 +146,13 @@ class ResidentParts(PartIndex):
         needed = [part for part in known.waiting if part.days & days]
         if needed:
             known.waiting = [part for part in known.waiting if not part.days & days]
-            for part in needed:
-                known.add(part, _hashes_of(self._frame(part, contract, accepted), contract))
+            try:
+                for part in needed:
+                    known.add(part, _hashes_of(self._frame(part, contract, accepted), contract))
+            except BaseException:
+                # What could not be read must not be missed later on.
+                del self._buckets[key]
+                raise
             self._make_room()
         return known
 
@@ -159,6 +169,7 @@ class ResidentParts(PartIndex):
 
     def _read(self, part: AcceptedPart, contract: Contract, accepted: Path) -> pl.DataFrame:
         own, rows = self._written.pop(part.path, (None, None))
+        self._n_written -= 0 if rows is None else rows.height
         # What we wrote and could not journal, somebody else may have written again with other rows.
         if own is None or rows is None or own.sha256 != part.sha256:
             return rows_of([part], contract, accepted)

@@ -130,7 +130,8 @@ class EventSettler:
         self._positions = Positions(0, {})
         self._looked_at = 0
         """All events up to here are settled, or of feeds that wait."""
-        self._unknown_feeds: set[str] = set()
+        self._unknown_feeds: dict[str, int] = {}
+        """Feeds whose events wait, with the place of the last of them."""
         self._rules: dict[str, tuple[Mapping[str, OlderVersion], str]] = {}
 
     def settle(
@@ -155,6 +156,8 @@ class EventSettler:
         """Window after window up to the head of the log as it was at the start; reference data of each first."""
         positions = self._positions
         positions.take_in(self._journal)
+        # Another process may know them.
+        self._unknown_feeds = {f: seq for f, seq in self._unknown_feeds.items() if not positions.has(f, seq)}
         head, seen = self._journal.last_seq(), max(positions.through, self._looked_at)
         while window := list(self._journal.event_bodies(seen, head, limit=max_events, types=SETTLED_TYPES)):
             seen = window[-1].seq
@@ -163,7 +166,7 @@ class EventSettler:
                 if not positions.has(event.subject, event.seq):
                     waiting.setdefault(event.subject, []).append(event)
             del window
-            self._unknown_feeds |= waiting.keys() - self._feeds.keys()
+            self._unknown_feeds |= {f: waiting[f][-1].seq for f in waiting.keys() - self._feeds.keys()}
             order = sorted(waiting.keys() & self._feeds.keys(), key=lambda f: (not self._is_reference(f), f))
             for nr, feed_id in enumerate(order):
                 # Only the last record of a window says that all feeds have come so far, and only when they have.

@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 from event_shop import TILL, EventShop, event, fields, key_of
-from ingest_shop import HEADER, NOW, csv, line
+from ingest_shop import HEADER, NOW, SALES, csv, line
 
+from replenish.contracts.dataset import ColumnRule, KnowledgeRule
 from replenish.errors import StoreFull
 from replenish.ingest.events.offered_event import OfferedEvent
 from replenish.ingest.resident_parts import ResidentParts
@@ -106,6 +107,10 @@ def test_events_of_a_feed_that_is_gone_wait_while_others_go_on(tmp_path: Path) -
     shop.dataset = with_till
     (batch,) = shop.settle().batches
     assert (batch.feed_id, batch.offered) == ("shop.till", 1)
+    # It hears of that, and says again how far all feeds have come.
+    shop.send(event("3", fields("b")))
+    assert settler.settle(now=NOW).waiting == ()
+    assert settled_positions(shop.journal).through == shop.journal.last_seq() - 1
 
 
 def test_only_rows_of_the_facts_that_are_asked_for_are_read(tmp_path: Path) -> None:
@@ -139,6 +144,54 @@ def test_a_part_that_somebody_else_wrote_again_is_read_as_it_is_now(
     assert shop.settle().batches[0].retractions == 1
     shop.send(event("3", fields("b", revenue_cents=150)))
     assert settler.settle(now=shop.now).total("accepted") == 1
+
+
+def test_one_date_in_two_zones_is_seen_as_a_fresh_settler_sees_it(tmp_path: Path) -> None:
+    columns = tuple(replace(c, logical_type="date") if c.name == "sold_at" else c for c in SALES.columns)
+    contract = replace(SALES, columns=columns)
+    rules = {name: ColumnRule(column=name) for name in contract.names}
+    own = replace(TILL, columns=rules, knowledge=KnowledgeRule("arrival"), retraction=None)
+    feeds = [replace(own, feed_id=f"shop.{zone}", zone=zone) for zone in ("Europe/Berlin", "America/New_York")]
+    counts = []
+    for name in ("anew", "stays"):
+        shop = EventShop(tmp_path / name, *feeds, contract=contract)
+        settler = resident(shop)
+        # The same fact, that is told last by the other feed, lies on another day of UTC; so do parts in between.
+        for nr, (feed, sale, day) in enumerate([(0, "x", 11), (0, "q", 11), (0, "y", 12), (0, "z", 12), (1, "x", 11)]):
+            body = fields(sale, sold_at=f"2025-01-{day}", revenue_cents=5)
+            shop.send(event(str(nr), body, feed_id=feeds[feed].feed_id))
+            shop.now += timedelta(minutes=1)
+            report = settler.settle(now=shop.now) if name == "stays" else shop.settle()
+        counts.append((report.total("accepted"), report.total("duplicate")))
+    assert counts[0] == counts[1]
+
+
+def test_a_part_that_could_not_be_read_is_asked_for_again(tmp_path: Path) -> None:
+    shop = EventShop(tmp_path)
+    settler = resident(shop)
+    for sale in "ab":
+        shop.send(event(sale, fields(sale)))
+        shop.settle()
+    shop.send(event("1", fields("a")), event("2", fields("b")))
+    away = shop.layout.accepted.with_name("away")
+    shop.layout.accepted.rename(away)
+    with pytest.raises(FileNotFoundError):
+        settler.settle(now=NOW)
+    away.rename(shop.layout.accepted)
+    assert settler.settle(now=NOW).total("duplicate") == 2
+
+
+def test_rows_of_its_own_parts_are_kept_within_bounds(tmp_path: Path) -> None:
+    shop = EventShop(tmp_path)
+    settler = resident(shop, most_rows=5)
+    for nr in range(1, 13):
+        shop.send(*(event(f"{nr}-{k}", fields(f"r{k}", sold_at=f"2025-01-{nr:02}T12:00:00Z")) for k in range(2)))
+        settler.settle(now=NOW)
+    index = settler._index
+    assert isinstance(index, ResidentParts)
+    assert index._n_written == sum(rows.height for _, rows in index._written.values()) <= 5
+    shop.send(*(event(f"again-{nr}", fields("r0", sold_at=f"2025-01-{nr:02}T12:00:00Z")) for nr in range(1, 13)))
+    assert settler.settle(now=NOW).total("duplicate") == 12
 
 
 def _refuse(*_: object, **__: object) -> int:
