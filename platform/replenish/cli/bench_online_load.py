@@ -179,9 +179,8 @@ def _bronze(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
         knowledge_date=known.dt.date(),
         row_nr=pl.int_range(pl.len(), dtype=pl.Int64),
     )
-    for flag in ("is_retraction", "is_cancellation", "is_correction"):
-        said = pl.col(flag) if flag in rows.columns else pl.lit(False)
-        rows = rows.with_columns(said.fill_null(False).alias(flag))
+    flags = ("is_retraction", "is_cancellation", "is_correction")
+    rows = rows.with_columns(pl.lit(False).alias(flag) for flag in flags)
     absent = [pl.lit(None).alias(name) for name in contract.bronze_schema if name not in rows.columns]
     return rows.with_columns(absent).select(pl.col(n).cast(t) for n, t in contract.bronze_schema.items())
 
