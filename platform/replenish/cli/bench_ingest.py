@@ -36,7 +36,9 @@ from replenish.stores.layout import RootLayout
 from replenish.stores.packed_bodies import pack_bodies
 
 BATCHES = (1, 10, 100, 1000)
-CONNECTIONS = (1, 16)
+SENDERS = ((1, 1), (1, 16), (16, 1))
+"""Connections, and requests under way on each: a sender that waits for every answer, one that sends on meanwhile
+(HTTP pipelining), and a crowd."""
 SECONDS_OF_A_TURN = 1.2
 """So long the door and the bare loop each go on in a round, by the pace of the warming up; long enough for several
 checkpoints of both at the larger batches."""
@@ -48,7 +50,7 @@ WORKERS = max(1, min(4, os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
-class Turn:
+class IngestRound:
     """One round: the door and the bare loop, right after one another."""
 
     load: LoadResult
@@ -74,13 +76,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class IngestCase:
-    """One way to send: events a request and connections, with the figures of door and bare loop (medians)."""
+    """One way to send: events a request, connections, requests under way on each; with the medians of both sides."""
 
     batch: int
     connections: int
-    turns: tuple[Turn, ...]
+    under_way: int
+    turns: tuple[IngestRound, ...]
 
-    def middle(self, figure: Callable[[Turn], float]) -> float:
+    def middle(self, figure: Callable[[IngestRound], float]) -> float:
         """The median of a figure over the rounds."""
         return statistics.median(map(figure, self.turns))
 
@@ -104,6 +107,7 @@ class IngestCase:
 HEADINGS = (
     "events",
     "conns",
+    "under way",
     "door ev/s",
     "bare ev/s",
     "ratio",
@@ -129,11 +133,11 @@ def run_ingest_bench() -> dict[str, object]:
     )
     with tempfile.TemporaryDirectory(prefix="replenish-ingest-") as name, _doors(Path(name)) as doors:
         _print_row(console, *HEADINGS)
-        for connections in CONNECTIONS:
+        for connections, under_way in SENDERS:
             for batch in BATCHES:
-                case = _measure_case(doors, batch, connections)
+                case = _measure_case(doors, batch, connections, under_way)
                 _print_case(console, case)
-                name = f"{batch}_events_{connections}_connections"
+                name = f"{batch}_events_{connections}_connections_{under_way}_under_way"
                 figures |= {f"{name}_{figure}": value for figure, value in case.figures().items()}
     return figures
 
@@ -143,24 +147,24 @@ def _packed_share() -> float:
     return len(pack_bodies(bodies)) / sum(map(len, bodies))
 
 
-def _measure_case(doors: _Doors, batch: int, connections: int) -> IngestCase:
-    n_requests = 2 * connections
-    warm = _turn(doors, "warm", n_requests, batch, connections)
+def _measure_case(doors: _Doors, batch: int, connections: int, under_way: int) -> IngestCase:
+    n_requests = 2 * connections * under_way
+    warm = _turn(doors, "warm", n_requests, batch, connections, under_way)
     pace = min(warm.door_events_per_second, warm.bare_events_per_second)
     n_events = min(MOST_EVENTS, max(FEWEST_EVENTS, int(pace * SECONDS_OF_A_TURN)))
-    n_requests = max(n_events // batch, 4 * connections)
-    turns = [_turn(doors, f"{nr}", n_requests, batch, connections) for nr in range(ROUNDS)]
-    return IngestCase(batch, connections, tuple(turns))
+    n_requests = max(n_events // batch, 4 * connections * under_way)
+    turns = [_turn(doors, f"{nr}", n_requests, batch, connections, under_way) for nr in range(ROUNDS)]
+    return IngestCase(batch, connections, under_way, tuple(turns))
 
 
-def _turn(doors: _Doors, name: str, n_requests: int, batch: int, connections: int) -> Turn:
-    prefix = f"{batch}-{connections}-{name}"
+def _turn(doors: _Doors, name: str, n_requests: int, batch: int, connections: int, under_way: int) -> IngestRound:
+    prefix = f"{batch}-{connections}-{under_way}-{name}"
     before = doors.real.cpu_seconds()
-    load = _send(LoadPlan(doors.real.port, prefix, n_requests, connections, batch))
+    load = _send(LoadPlan(doors.real.port, prefix, n_requests, connections, batch, under_way=under_way))
     used = doors.real.cpu_seconds() - before
     bare = _bare_events_per_second(doors.folder / f"bare-{prefix}.sqlite", n_requests, batch, connections)
-    plain = _send(LoadPlan(doors.plain.port, prefix, n_requests, connections, batch))
-    return Turn(load, plain, bare, used)
+    plain = _send(LoadPlan(doors.plain.port, prefix, n_requests, connections, batch, under_way=under_way))
+    return IngestRound(load, plain, bare, used)
 
 
 def _send(plan: LoadPlan) -> LoadResult:
@@ -254,6 +258,7 @@ def _print_case(console: Console, case: IngestCase) -> None:
         console,
         f"{case.batch:,}",
         f"{case.connections}",
+        f"{case.under_way}",
         f"{of['events_per_second']:,.0f}",
         f"{of['bare_events_per_second']:,.0f}",
         f"{of['ratio_to_bare']:.2f}",
@@ -267,4 +272,4 @@ def _print_case(console: Console, case: IngestCase) -> None:
 
 
 def _print_row(console: Console, *cells: str) -> None:
-    console.print("".join(f"{cell:>12}" for cell in cells), highlight=False)
+    console.print("".join(f"{cell:>11}" for cell in cells), highlight=False)

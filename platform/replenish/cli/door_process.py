@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from replenish.cli.allocator import keep_freed_memory
@@ -19,6 +19,7 @@ from replenish.ingest.http.app import HttpDoorOptions, build_app
 from replenish.ingest.http.credentials import HttpSource
 from replenish.ingest.http.limits import HttpLimits
 from replenish.ingest.http.server import DoorServer, door_server
+from replenish.ingest.http.siblings import Siblings
 from replenish.stores.group_commit import GroupCommit
 
 SHORTEST_SECRET = 16
@@ -31,6 +32,7 @@ def run_door(
     limits: HttpLimits,
     on_ready: Callable[[DoorServer], None],
     metrics_folder: Path | None = None,
+    sockets: Sequence[Path] = (),
 ) -> int:
     """Serve HTTP on a listening socket until told to stop, and close the journal; the exit code.
 
@@ -40,6 +42,7 @@ def run_door(
         limits: Bounds of this process.
         on_ready: Called with the server right before it takes the first connection.
         metrics_folder: Where the counters of all processes of the door are, if there are several.
+        sockets: Where they help one another: this one's place first.
     """
     journal = deployment.journal
     group = GroupCommit(journal, now_utc)
@@ -48,14 +51,14 @@ def run_door(
         door = EventDoor(deployment.dataset, deployment.contracts, group, now_utc, live_contract_versions())
         check_door_feeds(doors, frozenset(door.feeds))
         servers: list[DoorServer] = []
-        options = HttpDoorOptions(
-            sources_of(doors.http), limits, on_writer_failed=lambda: servers[0].fail(), metrics_folder=metrics_folder
-        )
+        siblings = Siblings(door, sockets[0], sockets[1:]) if sockets else None
+        options = HttpDoorOptions(sources_of(doors.http), limits, lambda: servers[0].fail(), metrics_folder, siblings)
         app = build_app(door, group, deployment.contracts, options, now_utc)
         tls = doors.http.tls
         servers.append(
             door_server(app, limits, tls.certificate, tls.key) if tls is not None else door_server(app, limits)
         )
+        servers[0].on_startup = None if siblings is None else siblings.listen
         _collect_seldom()
         keep_freed_memory()
         on_ready(servers[0])

@@ -33,7 +33,10 @@ PATH = "/events/sales"
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What to send: `n_requests` in all, over `n_connections`, `batch` events each; `prefix` makes ids new."""
+    """What to send: `n_requests` in all, over `n_connections`, `batch` events each; `prefix` makes ids new.
+
+    `under_way`: so many requests of a connection at a time; with 1, each waits for the answer to the one before.
+    """
 
     port: int
     prefix: str
@@ -41,6 +44,7 @@ class LoadPlan:
     n_connections: int
     batch: int
     wants_minimal: bool = False
+    under_way: int = 1
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,14 @@ def prepared_requests(plan: LoadPlan) -> list[bytes]:
 
 
 def send_load(plan: LoadPlan) -> LoadResult:
-    """Send everything and wait for every answer; one request under way per connection."""
+    """Send everything and wait for every answer; as many under way per connection as the plan says."""
     requests = prepared_requests(plan)
     shares = [requests[i :: plan.n_connections] for i in range(plan.n_connections)]
     seconds: list[float] = []
     failures: list[bytes] = []
     sockets = [socket.create_connection(("127.0.0.1", plan.port)) for _ in shares]
     threads = [
-        threading.Thread(target=_send_all, args=(connection, share, seconds, failures))
+        threading.Thread(target=_send_all, args=(connection, share, plan.under_way, seconds, failures))
         for connection, share in zip(sockets, shares, strict=True)
     ]
     cpu_before, started = _cpu_seconds(), time.perf_counter()
@@ -137,6 +141,8 @@ def send_load(plan: LoadPlan) -> LoadResult:
     wall, cpu = time.perf_counter() - started, _cpu_seconds() - cpu_before
     for connection in sockets:
         connection.close()
+    if len(seconds) != plan.n_requests:
+        failures += [b"no answer"] * (plan.n_requests - len(seconds))
     if failures:
         print(failures[0][:500], file=sys.stderr)
     seconds.sort()
@@ -151,32 +157,72 @@ def send_load(plan: LoadPlan) -> LoadResult:
     )
 
 
-def _send_all(connection: socket.socket, requests: list[bytes], seconds: list[float], failures: list[bytes]) -> None:
+def _send_all(
+    connection: socket.socket, requests: list[bytes], under_way: int, seconds: list[float], failures: list[bytes]
+) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if under_way > 1:
+        _send_ahead(connection, requests, under_way, seconds, failures)
+        return
     for request in requests:
         started = time.perf_counter()
         connection.sendall(request)
-        answer = _answer(connection)
+        answer, _ = _answer(connection, b"")
+        if not answer:
+            return
         seconds.append(time.perf_counter() - started)
         if not answer.startswith(b"HTTP/1.1 200"):
             failures.append(answer)
 
 
-def _answer(connection: socket.socket) -> bytes:
-    """One whole answer; they all carry a length."""
-    received = connection.recv(1 << 18)
+def _send_ahead(
+    connection: socket.socket, requests: list[bytes], under_way: int, seconds: list[float], failures: list[bytes]
+) -> None:
+    """One thread sends, this one takes the answers; a request's time begins with the first byte it sends."""
+    room = threading.Semaphore(under_way)
+    started: list[float] = []
+
+    def send() -> None:
+        for request in requests:
+            room.acquire()
+            started.append(time.perf_counter())
+            connection.sendall(request)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    received = b""
+    for nr in range(len(requests)):
+        answer, received = _answer(connection, received)
+        if not answer:
+            return
+        seconds.append(time.perf_counter() - started[nr])
+        if not answer.startswith(b"HTTP/1.1 200"):
+            failures.append(answer)
+        room.release()
+    sender.join()
+
+
+def _answer(connection: socket.socket, received: bytes) -> tuple[bytes, bytes]:
+    """The beginning of one whole answer, and what came behind it; they all carry a length.
+
+    Args:
+        received: What came of it already.
+    """
+    received = received or connection.recv(1 << 18)
     while received and (end := received.find(b"\r\n\r\n")) < 0:
-        received += connection.recv(1 << 18)
+        part = connection.recv(1 << 18)
+        received = received + part if part else b""
     if not received:
-        return b""
+        return b"", b""
     place = received.index(b"content-length: ") + 16
-    missing = int(received[place : received.index(b"\r", place)]) - (len(received) - end - 4)
+    length = end + 4 + int(received[place : received.index(b"\r", place)])
+    answer, behind, missing = received[:length], received[length:], length - len(received)
     while missing > 0:
         part = connection.recv(1 << 18)
         if not part:
-            return b""
-        missing -= len(part)
-    return received
+            return b"", b""
+        behind, missing = part[missing:], missing - len(part)
+    return answer, behind
 
 
 def _cpu_seconds() -> float:

@@ -1,6 +1,7 @@
 """One worker of `replenish serve --workers`: started by its supervisor only, with what it inherits from it.
 
-Arguments: descriptors of a listening socket and of a pipe that ends with the supervisor, and the number of workers.
+Arguments: descriptors of a listening socket and of a pipe that ends with the supervisor, the number of workers, and
+which of them this one is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from replenish.ingest.http.server import DoorServer
 
 
-def serve_as_worker(listener: int, life: int, n_workers: int) -> int:
+def serve_as_worker(listener: int, life: int, n_workers: int, nr: int) -> int:
     """Serve on an inherited socket until told to stop, or until the supervisor is gone; the exit code."""
     # Imported here: `tune_allocators` comes before libraries that start threads.
     from replenish.cli.deployment import default_root, open_deployment
@@ -32,7 +33,8 @@ def serve_as_worker(listener: int, life: int, n_workers: int) -> int:
 
     limits = HttpLimits().shared_by(n_workers)
     folder = Path(os.environ[METRICS_VARIABLE])
-    return run_door(open_deployment(default_root()), socket.socket(fileno=listener), limits, ready, folder)
+    sockets = [folder / f"worker-{(nr + distance) % n_workers}.sock" for distance in range(n_workers)]
+    return run_door(open_deployment(default_root()), socket.socket(fileno=listener), limits, ready, folder, sockets)
 
 
 def _stop_with_supervisor(life: int, server: DoorServer) -> None:
@@ -42,4 +44,4 @@ def _stop_with_supervisor(life: int, server: DoorServer) -> None:
 
 if __name__ == "__main__":
     tune_allocators()
-    sys.exit(serve_as_worker(*map(int, sys.argv[1:4])))
+    sys.exit(serve_as_worker(*map(int, sys.argv[1:5])))

@@ -48,7 +48,7 @@ class _Supervisor:
         self._life, self._kept = os.pipe()
         self._restarts: list[float] = []
         self.is_stopping = threading.Event()
-        self._workers = [self._start(listener) for listener in listeners]
+        self._workers = [self._start(nr, listener) for nr, listener in enumerate(listeners)]
 
     def await_ready(self) -> bool:
         """Whether all workers came up."""
@@ -67,7 +67,7 @@ class _Supervisor:
                     self.stop()
                     return 1
                 print(f"a worker was killed by signal {-code}: starting another one", file=sys.stderr)
-                self._workers[nr] = self._start(worker.listener)
+                self._workers[nr] = self._start(nr, worker.listener)
                 if not _is_ready(self._workers[nr]):
                     self.stop()
                     return 1
@@ -89,10 +89,11 @@ class _Supervisor:
         # A worker that was told to stop before it took its first connection ends by the signal itself.
         return 0 if set(codes) <= {0, -signal.SIGTERM} else 1
 
-    def _start(self, listener: socket.socket) -> _Worker:
+    def _start(self, nr: int, listener: socket.socket) -> _Worker:
         descriptors = (listener.fileno(), self._lock, self._life)
+        numbers = (listener.fileno(), self._life, self._n, nr)
         process = subprocess.Popen(
-            [sys.executable, "-m", "replenish.cli.serve_worker", str(listener.fileno()), str(self._life), str(self._n)],
+            [sys.executable, "-m", "replenish.cli.serve_worker", *map(str, numbers)],
             env={**os.environ, METRICS_VARIABLE: self._folder},
             pass_fds=descriptors,
             stdout=subprocess.PIPE,

@@ -11,8 +11,9 @@ from typing import NamedTuple, overload
 
 import msgspec
 
+from replenish.errors import DamagedLog
 from replenish.stores.journal_entry import EventEntry
-from replenish.stores.packed_bodies import pack_bodies
+from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
 
 SHORTEST_RUN = 8
 """Fewer events in a row with the same attributes are journalled one row each."""
@@ -42,7 +43,7 @@ class EventRun(Sequence[EventEntry]):
         packing: What `pack_bodies` gives for them, where that was begun before.
     """
 
-    __slots__ = ("_packed", "_packing", "bodies", "ids", "like", "n_bytes")
+    __slots__ = ("_bodies", "_packed", "_packing", "ids", "like", "n_bytes")
 
     def __init__(
         self,
@@ -51,10 +52,36 @@ class EventRun(Sequence[EventEntry]):
         bodies: Sequence[bytes | memoryview],
         packing: Future[bytes] | None = None,
     ) -> None:
-        self.like, self.ids, self.bodies = like, ids, bodies
+        self.like, self.ids = like, ids
+        self._bodies: Sequence[bytes | memoryview] | None = bodies
         self._packing = packing
         self.n_bytes = sum(map(len, bodies))
         self._packed: PackedRun | None = None
+
+    @classmethod
+    def of_packed(cls, like: EventEntry, packed: PackedRun) -> EventRun:
+        """The run that somebody else has packed; its bodies are unpacked only where they are asked for.
+
+        Raises:
+            DamagedLog: Its parts do not fit together.
+        """
+        ids, n = msgspec.json.decode(packed.ids, type=list[str]), len(packed.digests)
+        if not n == len(ids) == len(packed.ends) / 4 or {*map(len, packed.digests)} != {32}:
+            raise DamagedLog("a packed run does not fit together")
+        run = cls(like, ids, ())
+        run._bodies, run._packed = None, packed._replace(ids=msgspec.json.encode(ids))
+        (run.n_bytes,) = struct.unpack_from("<I", packed.ends, 4 * (n - 1))
+        return run
+
+    @property
+    def bodies(self) -> Sequence[bytes | memoryview]:
+        """One per event."""
+        if self._bodies is None:
+            packed = self.packed()
+            ends = struct.unpack(f"<{len(self.ids)}I", packed.ends)
+            plain = unpack_bodies(packed.bodies, self.n_bytes, seq=0)
+            self._bodies = [plain[start:end] for start, end in zip((0, *ends), ends, strict=False)]
+        return self._bodies
 
     def packed(self) -> PackedRun:
         """The run as it is written; made once, best before others have to wait for it."""

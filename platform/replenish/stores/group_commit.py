@@ -37,7 +37,7 @@ Python's usual 5 ms for it each time: measured beside a busy thread, 100 events 
 class _Submission(NamedTuple):
     entries: Sequence[EventEntry]
     n_bytes: int
-    future: Future[list[Receipt]]
+    future: Future[Sequence[Receipt]]
 
 
 class GroupCommit:
@@ -85,7 +85,7 @@ class GroupCommit:
         """Events that were submitted and not answered yet."""
         return self._n_events
 
-    def submit(self, entries: Sequence[EventEntry], *, is_waking: bool = True) -> Future[list[Receipt]]:
+    def submit(self, entries: Sequence[EventEntry], *, is_waking: bool = True) -> Future[Sequence[Receipt]]:
         """Hand over events; the future holds one receipt each, in order, once they are durable.
 
         The future fails with StoreFull (nothing was taken, try again later), Fenced or WriterFailed.

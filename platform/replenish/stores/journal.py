@@ -13,9 +13,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -28,23 +27,20 @@ from replenish.stores.journal_entry import (
     EVENT_DEAD,
     LETTER_DISCARDED,
     LETTER_REDRIVEN,
+    AcceptedRange,
     DeadLetter,
     EventEntry,
     JournalRecord,
     LetterStatus,
-    Outcome,
     Receipt,
 )
 from replenish.stores.journal_events import Tail, insert_events, insert_letters, sort_out
 from replenish.stores.journal_identity import insert_record_row
 from replenish.stores.journal_reader import JournalReader, last_parts_seq, record_of
-from replenish.stores.journal_runs import LAST_LINK, find_row
+from replenish.stores.journal_runs import TAIL, find_row
 from replenish.stores.journal_schema import has_moved, open_writer, store_error
 from replenish.stores.journal_turns import keep_wal_short, wait_for_nobody, wait_for_others
 
-_STANDBY = "select value from meta where name = 'standby'"
-_as_receipt = partial(tuple.__new__, Receipt)
-"""A receipt of a pair, for thousands at once."""
 STATUS_BY_TYPE: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
 
 
@@ -112,7 +108,7 @@ class Journal(JournalReader):
         self._set_letters(record, time)
         return seq
 
-    def append_events(self, entries: Sequence[EventEntry], *, now: datetime) -> list[Receipt]:
+    def append_events(self, entries: Sequence[EventEntry], *, now: datetime) -> Sequence[Receipt]:
         """Write single events in one transaction; receipts in offered order. What it returns for is durable.
 
         Raises:
@@ -189,7 +185,7 @@ class Journal(JournalReader):
         """The connection that writes, for this store's own modules inside `transaction()`."""
         return self._writer
 
-    def _append_new(self, entries: Sequence[EventEntry], tail: Tail, time: str) -> list[Receipt] | None:
+    def _append_new(self, entries: Sequence[EventEntry], tail: Tail, time: str) -> Sequence[Receipt] | None:
         """Receipts where every identity is new; None, with nothing written, where one is not."""
         try:
             insert_events(self._writer, entries, tail, time)
@@ -197,22 +193,19 @@ class Journal(JournalReader):
             self._writer.execute("rollback")
             self._writer.execute("begin immediate")
             return None
-        receipts: list[Receipt] = []
-        for part in entries.parts if isinstance(entries, JoinedEntries) else (entries,):
-            first = tail.seq + len(receipts) + 1
-            if isinstance(part, EventRun):
-                accepted: Outcome = "accepted"
-                receipts += map(_as_receipt, zip(repeat(accepted), range(first, first + len(part)), strict=False))
-            else:
-                receipts += [
-                    Receipt("dead" if e.type == EVENT_DEAD else "accepted", seq) for seq, e in enumerate(part, first)
-                ]
-        return receipts
+        parts = entries.parts if isinstance(entries, JoinedEntries) else (entries,)
+        if all(isinstance(part, EventRun) for part in parts):
+            return AcceptedRange(range(tail.seq + 1, tail.seq + 1 + len(entries)))
+        return [
+            Receipt("dead" if entry.type == EVENT_DEAD else "accepted", seq)
+            for seq, entry in enumerate(entries, tail.seq + 1)
+        ]
 
     def _tail(self, *, as_standby: bool) -> Tail:
-        seq, chain, epoch = self._writer.execute(LAST_LINK).fetchone() or (0, GENESIS, FIRST_EPOCH)
-        standby = self._writer.execute(_STANDBY).fetchone()
-        if bool(standby) != as_standby:
+        row: tuple[Any, ...] = self._writer.execute(TAIL).fetchall()[0]
+        standby = row[3]
+        seq, chain, epoch = (0, GENESIS, FIRST_EPOCH) if row[0] is None else row[:3]
+        if (standby is not None) != as_standby:
             words = "this root is a standby: promote it before anything is written here" if standby else "no standby"
             raise Fenced(words, path=self.path)
         if not as_standby:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, overload
 
 FILE_ACCEPTED = "replenish.file.accepted"
 """`data` of such a record: `offered accepted dead duplicate corrections retractions cancellations` (counts), `reasons`
@@ -122,6 +123,32 @@ class RepeatedConflict(Receipt):
     """A `duplicate` of a conflict: what was offered again is still not the event that its id stands for."""
 
     __slots__ = ()
+
+
+class AcceptedRange(Sequence[Receipt]):
+    """Receipts of new events that lie behind one another in the log; reads as the receipts it stands for."""
+
+    __slots__ = ("seqs",)
+
+    def __init__(self, seqs: range) -> None:
+        self.seqs = seqs
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    @overload
+    def __getitem__(self, place: int) -> Receipt: ...
+    @overload
+    def __getitem__(self, place: slice) -> AcceptedRange: ...
+    def __getitem__(self, place: int | slice) -> Receipt | AcceptedRange:
+        if isinstance(place, slice):
+            return AcceptedRange(self.seqs[place])
+        return Receipt("accepted", self.seqs[place])
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class ChainHead(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, cast
 
 import apsw
@@ -24,7 +25,7 @@ from replenish.stores.journal_chain import (
 )
 from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt, RepeatedConflict
 from replenish.stores.journal_identity import insert_record_row, known_places
-from replenish.stores.journal_runs import insert_run, next_run
+from replenish.stores.journal_runs import insert_runs, next_run
 
 ID_CONFLICT = "id_conflict"
 INSERT_LETTER = (
@@ -72,12 +73,19 @@ def insert_events(connection: apsw.Connection, entries: Sequence[EventEntry], ta
         apsw.ConstraintError: One of the identities is there already; the caller has to roll back.
     """
     seq, chain, epoch = tail
-    for part in in_runs(entries):
-        if isinstance(part, EventRun):
-            chain = insert_run(connection, part, seq, chain, epoch, time)
-        else:
-            chain = _insert_singles(connection, part, Tail(seq, chain, epoch), time)
-        seq += len(part)
+    for are_runs, group in groupby(in_runs(entries), key=_is_run):
+        parts = list(group)
+        if are_runs:
+            chain = insert_runs(connection, cast(list[EventRun], parts), seq, chain, epoch, time)
+            seq += sum(map(len, parts))
+            continue
+        for part in parts:
+            chain = _insert_singles(connection, list(part), Tail(seq, chain, epoch), time)
+            seq += len(part)
+
+
+def _is_run(part: Sequence[EventEntry]) -> bool:
+    return isinstance(part, EventRun)
 
 
 def _insert_singles(connection: apsw.Connection, entries: Sequence[EventEntry], tail: Tail, time: str) -> bytes:

@@ -24,7 +24,10 @@ _PROBE = (
     "with offered(s, i) as (select json_extract(value, '$[0]'), json_extract(value, '$[1]') from json_each(?))"
     " select s, i, seq from offered cross join sources on name = s cross join identities on source_nr = nr and id = i"
 )
-_INSERT_PACKED = "insert into identities (source_nr, id, seq) select ?1, value, ?2 + key from json_each(?3)"
+_INSERT_PACKED = (
+    "insert into identities (source_nr, id, seq) select nr, offered.value, ?2 + offered.key"
+    " from sources cross join json_each(?3) offered where name = ?1"
+)
 _INSERT_ROW = (
     "insert into records (seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest,"
     " chain) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -54,18 +57,25 @@ def insert_identities(connection: apsw.Connection, source: str, ids: Sequence[st
 
 
 def insert_packed_identities(
-    connection: apsw.Connection, source: str, ids: Sequence[str], packed: bytes, first_seq: int
+    connection: apsw.Connection, source: str, offers: Sequence[tuple[Sequence[str], bytes]], first_seq: int
 ) -> None:
-    """As `insert_identities`, the ids being there as a JSON array: one statement, during which other threads work.
+    """As `insert_identities`, one statement for all: Python's lock is given up and taken again at each.
+
+    Args:
+        offers: Ids, and the same as a JSON array; behind one another in the log.
 
     Raises:
         apsw.ConstraintError: One of them is taken; the caller has to roll back.
     """
+    packed = b"[" + b",".join([array[1:-1] for _, array in offers]) + b"]"
     if b"\\" in packed:
         # What is escaped SQLite may read otherwise.
-        insert_identities(connection, source, ids, first_seq)
-    else:
-        connection.execute(_INSERT_PACKED, (_source_nr(connection, source), first_seq, packed.decode()))
+        insert_identities(connection, source, [id_ for ids, _ in offers for id_ in ids], first_seq)
+        return
+    connection.execute(_INSERT_PACKED, (source, first_seq, packed.decode()))
+    if connection.changes() == 0:
+        _source_nr(connection, source)
+        connection.execute(_INSERT_PACKED, (source, first_seq, packed.decode()))
 
 
 def known_places(connection: apsw.Connection, identities: list[tuple[str, str]]) -> dict[int, tuple[str, str]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import apsw
@@ -23,10 +25,13 @@ from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
 
 T = TypeVar("T")
 DIGEST_BYTES = 32
-_INSERT = (
+_INTO = (
     "insert into event_runs (first_seq, last_seq, source, type, subject, time, dataschema, traceparent, epoch, chain,"
-    " ids, ends, digests, chains, canonical_digests, bodies) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ids, ends, digests, chains, canonical_digests, bodies) values "
 )
+_ROW = f"({', '.join('?' * 16)})"
+_INSERT = _INTO + _ROW
+RUNS_PER_STATEMENT = 16
 _NEXT = (
     "select first_seq, last_seq, source, type, subject, time, dataschema, traceparent, epoch, chain, ids, ends,"
     " digests, chains, canonical_digests, bodies from event_runs"
@@ -57,6 +62,15 @@ LAST_LINK = (
     " select seq, chain, epoch from (select last_seq as seq, chain, epoch from event_runs"
     " order by first_seq desc limit 1) order by seq desc limit 1"
 )
+
+TAIL = LAST_LINK.join(
+    (
+        "select last.seq, last.chain, last.epoch, (select value from meta where name = 'standby') from (select 1)"
+        " left join (",
+        ") last",
+    )
+)
+"""The last link, and whether this is a standby: one row, of nulls where there is none."""
 
 
 class RunRow(NamedTuple):
@@ -143,21 +157,37 @@ class RunRow(NamedTuple):
         return self._replace(bodies=None, ends=bytes(len(self.ends)), canonical_digests=b"".join(digests))
 
 
-def insert_run(
-    connection: apsw.Connection, run: EventRun, last_seq: int, last_chain: bytes, epoch: int, time: str
+def insert_runs(
+    connection: apsw.Connection, runs: Sequence[EventRun], last_seq: int, last_chain: bytes, epoch: int, time: str
 ) -> bytes:
-    """Insert a run behind `last_seq`; the chain at its last event.
+    """Insert runs behind `last_seq`, in their order; the chain at the last event.
 
     Raises:
-        apsw.ConstraintError: One of its identities is there already; the caller has to roll back.
+        apsw.ConstraintError: One of the identities is there already; the caller has to roll back.
     """
-    like, n, first, packed = run.like, len(run), last_seq + 1, run.packed()
-    insert_packed_identities(connection, like.source, run.ids, packed.ids, first)
-    chains = links_of_run(last_chain, first, time, epoch, run)
-    shared = (like.source, like.type, like.subject, time, like.dataschema, like.traceparent, epoch)
-    columns = (packed.ids, packed.ends, b"".join(packed.digests), b"".join(chains), None, packed.bodies)
-    connection.execute(_INSERT, (first, last_seq + n, *shared, chains[-1], *columns))
-    return chains[-1]
+    first = last_seq + 1
+    for source, group in groupby(runs, key=lambda run: run.like.source):
+        some = list(group)
+        insert_packed_identities(connection, source, [(run.ids, run.packed().ids) for run in some], first)
+        first += sum(map(len, some))
+    chain, first = last_chain, last_seq + 1
+    for start in range(0, len(runs), RUNS_PER_STATEMENT):
+        values: list[Any] = []
+        for run in runs[start : start + RUNS_PER_STATEMENT]:
+            like, packed = run.like, run.packed()
+            chains = links_of_run(chain, first, time, epoch, run)
+            chain, last = chains[-1], first + len(run) - 1
+            shared = (like.source, like.type, like.subject, time, like.dataschema, like.traceparent, epoch)
+            columns = (packed.ids, packed.ends, b"".join(packed.digests), b"".join(chains), None, packed.bodies)
+            values += (first, last, *shared, chain, *columns)
+            first = last + 1
+        connection.execute(_insert_of(len(values) // 16), values)
+    return chain
+
+
+@lru_cache(maxsize=RUNS_PER_STATEMENT)
+def _insert_of(n: int) -> str:
+    return _INTO + ", ".join([_ROW] * n)
 
 
 def next_run(

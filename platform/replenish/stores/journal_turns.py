@@ -9,7 +9,7 @@ import apsw
 
 from replenish.stores.journal_schema import BUSY_TIMEOUT_MS, CHECKPOINT_PAGES
 
-POLL_SECONDS = 0.0005
+POLL_SECONDS = 0.0002
 """A commit of another process takes some milliseconds."""
 MOST_WAL_PAGES = 2 * CHECKPOINT_PAGES
 CHECKPOINT_WAIT_MS = 100

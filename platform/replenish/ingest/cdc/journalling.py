@@ -40,7 +40,7 @@ class Journalling:
     ) -> None:
         self._door, self._group, self._clock, self._pause = door, group, clock, pause
         self._judging = ThreadPoolExecutor(1, "judge")
-        self._under_way: deque[Future[list[Future[list[Receipt]]]]] = deque()
+        self._under_way: deque[Future[list[Future[Sequence[Receipt]]]]] = deque()
         self.outcomes: Counter[str] = Counter()
 
     def __enter__(self) -> Journalling:
@@ -64,15 +64,17 @@ class Journalling:
         while self._under_way:
             self._count()
 
-    def _judge_and_submit(self, batch: RowBatch, dead: Sequence[EventEntry]) -> list[Future[list[Receipt]]]:
+    def _judge_and_submit(self, batch: RowBatch, dead: Sequence[EventEntry]) -> list[Future[Sequence[Receipt]]]:
         entries = judge_rows(batch, self._door, self._clock())
         entries = [*entries, *dead] if dead else entries
-        submitted: list[Future[list[Receipt]]] = []
+        submitted: list[Future[Sequence[Receipt]]] = []
         for first in range(0, len(entries), COMMIT_EVENTS):
             submitted.append(self._submit(entries[first : first + COMMIT_EVENTS], submitted))
         return submitted
 
-    def _submit(self, entries: Sequence[EventEntry], before: Sequence[Future[list[Receipt]]]) -> Future[list[Receipt]]:
+    def _submit(
+        self, entries: Sequence[EventEntry], before: Sequence[Future[Sequence[Receipt]]]
+    ) -> Future[Sequence[Receipt]]:
         for _ in range(OVERLOAD_ATTEMPTS):
             try:
                 return self._group.submit(entries)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from replenish.errors import RequestRefused
 from replenish.ingest.reasons import ID_CONFLICT
-from replenish.stores.journal_entry import EventEntry, Outcome, Receipt, RepeatedConflict
+from replenish.stores.journal_entry import AcceptedRange, EventEntry, Outcome, Receipt, RepeatedConflict
 
 VERDICT_TYPE = b"application/json"
 PROBLEM_TYPE = b"application/problem+json"
 UNREADABLE = ("not_json", "wrong_encoding")
 """Reasons that leave nothing of a lone event to give a verdict on."""
+
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class HttpAnswer(NamedTuple):
@@ -70,12 +73,12 @@ def request_verdict(
 ) -> RequestVerdict:
     """The verdict on a request's rows; `ids` as offered. Minimal: plainly accepted rows are only counted."""
     n = len(receipts)
+    if isinstance(receipts, AcceptedRange) and n:
+        return _accepted(ids, receipts.seqs, is_minimal=is_minimal)
     outcomes = [receipt[0] for receipt in receipts]
     n_accepted, n_duplicate = outcomes.count("accepted"), outcomes.count("duplicate")
-    if n_accepted == n:
-        seqs = [receipt[1] for receipt in receipts]
-        written = msgspec.Raw(b"[]") if is_minimal else _accepted_rows(ids, seqs)
-        return RequestVerdict(n, n, 0, 0, min(seqs, default=None), max(seqs, default=None), written)
+    if n and n_accepted == n:
+        return _accepted(ids, [receipt[1] for receipt in receipts], is_minimal=is_minimal)
     seqs = [receipt[1] for receipt in receipts if receipt[0] == "accepted"]
     rows = [
         _row_verdict(nr, id_, entry, receipt)
@@ -84,6 +87,11 @@ def request_verdict(
     ]
     first, last = (min(seqs), max(seqs)) if seqs else (None, None)
     return RequestVerdict(n, n_accepted, n - n_accepted - n_duplicate, n_duplicate, first, last, rows)
+
+
+def _accepted(ids: Sequence[str], seqs: Sequence[int], *, is_minimal: bool) -> RequestVerdict:
+    n, written = len(seqs), msgspec.Raw(b"[]") if is_minimal else _accepted_rows(ids, seqs)
+    return RequestVerdict(n, n, 0, 0, seqs[0], seqs[-1], written)
 
 
 def _accepted_rows(ids: Sequence[str], seqs: Sequence[int]) -> msgspec.Raw:
@@ -136,3 +144,10 @@ def _row_verdict(row: int, id_: str, entry: EventEntry, receipt: Receipt) -> Row
         return RowVerdict(row, id_, receipt.outcome, receipt.seq)
     letter = entry.letter
     return RowVerdict(row, id_, receipt.outcome, receipt.seq, letter.reason, letter.field, letter.rule)
+
+
+async def send_answer(send: Send, answer: HttpAnswer) -> None:
+    """Write one answer."""
+    headers = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

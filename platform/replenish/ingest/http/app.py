@@ -17,12 +17,13 @@ from starlette.routing import Route
 from replenish.contracts.model import Contract
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.events.event_feeds import IDENTITY_PREFIX
-from replenish.ingest.http.answers import PROBLEM_TYPE, problem
+from replenish.ingest.http.answers import PROBLEM_TYPE, Send, problem, send_answer
 from replenish.ingest.http.credentials import Credentials, HttpSource
 from replenish.ingest.http.limits import HttpLimits, InFlightBytes, Receive
 from replenish.ingest.http.metrics import METRICS_TYPE, DoorMetrics
 from replenish.ingest.http.openapi import openapi_document
-from replenish.ingest.http.requests import RequestDoor, Scope, Send, send_answer
+from replenish.ingest.http.requests import RequestDoor, Scope
+from replenish.ingest.http.siblings import Siblings
 from replenish.ingest.letter_metrics import with_open_letters
 from replenish.stores.group_commit import GroupCommit
 
@@ -40,6 +41,8 @@ class HttpDoorOptions:
     on_writer_failed: Callable[[], None] = _nothing
     metrics_folder: Path | None = None
     """Where the counters of all processes of the door are, if there are several."""
+    siblings: Siblings | None = None
+    """The others of them."""
 
 
 class _Events:
@@ -83,8 +86,18 @@ def build_app(
     metrics = DoorMetrics(options.metrics_folder)
     room = InFlightBytes(options.limits.in_flight_bytes, metrics.show_held_bytes)
     requests = RequestDoor(
-        door, group, Credentials(options.sources, clock), options.limits, room, metrics, clock, options.on_writer_failed
+        door,
+        group,
+        Credentials(options.sources, clock),
+        options.limits,
+        room,
+        metrics,
+        clock,
+        options.on_writer_failed,
+        siblings=options.siblings,
     )
+    if options.siblings is not None:
+        options.siblings.is_idle = lambda: room.held == 0 and group.pending_events == 0
     document = msgspec.json.encode(openapi_document(contracts, tuple(door.feeds), options.limits))
 
     async def health(_: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, NamedTuple
 
@@ -13,6 +13,7 @@ import msgspec
 from replenish.contracts.event_struct import EventStruct
 from replenish.errors import EventFault
 from replenish.ingest.events.offered_event import EventOperation
+from replenish.ingest.reasons import UNKNOWN_FEED
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT
 
 OPERATIONS: dict[str, EventOperation] = {EVENT_UPSERT: "upsert", EVENT_DELETE: "delete"}
@@ -70,6 +71,31 @@ class RowKind(NamedTuple):
     """Quotation marks of the four attributes, the id and the name `data`: with these alone no name is given twice."""
 
 
+MOST_KNOWN_KINDS = 1_024
+Attributes = tuple[str | None, str | None, str | None, str | None]
+"""`specversion`, `type`, `subject` and `source` of a row."""
+
+
+class KnownKinds:
+    """Kinds that rows had before, by the feed and source of their request: looked at closely once, not at each request.
+
+    Whether a sender may write such rows is not told here.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str | None, str, Attributes], RowKind] = {}
+
+    def find(self, feed_id: str | None, source: str, attributes: Attributes) -> RowKind | None:
+        """The kind, where it was kept."""
+        return self._kinds.get((feed_id, source, attributes))
+
+    def keep(self, feed_id: str | None, source: str, attributes: Attributes, kind: RowKind) -> None:
+        """Keep a kind whose attributes are all sound."""
+        if len(self._kinds) >= MOST_KNOWN_KINDS:
+            self._kinds.clear()
+        self._kinds[feed_id, source, attributes] = kind
+
+
 def check_attributes(fields: Mapping[str, msgspec.Raw]) -> None:
     """Refuse attributes that CloudEvents do not have: other names, nested values, data in base64.
 
@@ -106,6 +132,29 @@ def envelope_fault(field: str, rule: str) -> EventFault:
     return EventFault(BAD_ENVELOPE, rule, field=field)
 
 
+def feed_of(feeds: Collection[str], subject: str | None, named: str | None) -> str:
+    """The feed of a row.
+
+    Args:
+        feeds: All that take single events.
+        subject: What the row says.
+        named: What the address of its request says.
+
+    Raises:
+        EventFault: `bad_envelope`, `unknown_feed`.
+    """
+    if subject is None:
+        if named is None:
+            raise envelope_fault("subject", f"must name the feed, one of {', '.join(feeds)}")
+        return named
+    for feed_id in (subject, f"events.{subject}"):
+        if feed_id in feeds:
+            if named not in (None, feed_id):
+                raise envelope_fault("subject", f"names another feed than the address, which says {named}")
+            return feed_id
+    raise EventFault(UNKNOWN_FEED, f"must name a feed, one of {', '.join(feeds)}", field="subject")
+
+
 def trace_context(traceparent: str | None) -> str | None:
     """The W3C trace context where it is one, else None."""
     return traceparent if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) else None
@@ -121,3 +170,9 @@ def lenient_identity(row: bytes) -> tuple[str | None, str | None]:
         return None, None
     id_, source = value.get("id"), value.get("source")
     return id_ if isinstance(id_, str) else None, source if isinstance(source, str) else None
+
+
+def without_id(fields: Mapping[str, msgspec.Raw]) -> bytes:
+    """The object of these fields as JSON, the id left out."""
+    rest = (json.dumps(name).encode() + b":" + bytes(value) for name, value in fields.items() if name != "id")
+    return b"{" + b",".join(rest) + b"}"

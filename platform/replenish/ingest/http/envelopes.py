@@ -7,7 +7,6 @@ strictly, so that nothing is accepted that the strict way would refuse.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -28,18 +27,21 @@ from replenish.ingest.http.cloud_event import (
     OPERATIONS,
     TYPE_OF,
     VERSIONED,
+    Attributes,
     Envelope,
+    KnownKinds,
     PlainEnvelope,
     RowKind,
     check_attributes,
     check_name,
     envelope_fault,
+    feed_of,
     lenient_identity,
     trace_context,
+    without_id,
 )
 from replenish.ingest.http.credentials import Sender
 from replenish.ingest.http.plain_runs import FEWEST_ROWS, first_envelope, line_ends, plain_rows
-from replenish.ingest.reasons import UNKNOWN_FEED
 from replenish.ingest.strict_json import MAX_TEXT_BYTES, strict_object
 from replenish.stores.event_run import LONGEST_RUN, EventRun
 from replenish.stores.journal_entry import EVENT_UPSERT, EventEntry
@@ -57,16 +59,26 @@ class RowReader:
         feed_id: The feed of the route; None where each event has to name its own in `subject`.
         source: What rows without a source are filed under.
         traceparent: Trace context of the request, for rows without one of their own.
+        known: What requests before have shown.
     """
 
     def __init__(
-        self, door: EventDoor, sender: Sender, *, feed_id: str | None, source: str, traceparent: str | None = None
+        self,
+        door: EventDoor,
+        sender: Sender,
+        *,
+        feed_id: str | None,
+        source: str,
+        traceparent: str | None = None,
+        known: KnownKinds | None = None,
     ) -> None:
         self._door = door
         self._sender = sender
         self._feed_id = feed_id
         self._source = source
-        self._kinds: dict[tuple[str | None, str | None, str | None, str | None], RowKind] = {}
+        self._known = KnownKinds() if known is None else known
+        self._kinds: dict[Attributes, RowKind] = {}
+        """Those that the sender may write."""
         self._traceparent = trace_context(traceparent)
         self._n_rows = 1
 
@@ -96,20 +108,23 @@ class RowReader:
         """
         ends = line_ends(body)
         is_run = FEWEST_ROWS <= len(ends) <= LONGEST_RUN and ends[-1] == len(body) - 1
-        e = first_envelope(body[: ends[0]]) if is_run else None
-        if e is None:
+        first = first_envelope(body[: ends[0]]) if is_run else None
+        kind = None if first is None else self._run_kind(first.envelope)
+        if first is None or kind is None or kind.shape is None:
             return None
-        kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
-        if kind is None:
-            # The strict reading of one row says whether its kind may be sent at all, and keeps it.
-            self._checked(msgspec.structs.replace(e, id="1"), b"{}", b"", 1)
-            kind = self._kinds.get((e.specversion, e.type, e.subject, e.source))
-        shape = None if kind is None else kind.shape
-        plain = None if shape is None else plain_rows(body, ends, shape, now, packer)
-        if kind is None or plain is None:
-            return None
+        plain = plain_rows(body, ends, first.fields, kind.shape, now, packer)
         shared = (kind.source, "", TYPE_OF[kind.op], kind.feed_id, kind.dataschema, b"", self._traceparent)
-        return EventRun(EventEntry(*shared), *plain)
+        return None if plain is None else EventRun(EventEntry(*shared), *plain)
+
+    def _run_kind(self, e: Envelope) -> RowKind | None:
+        attributes = (e.specversion, e.type, e.subject, e.source)
+        kind = self._known.find(self._feed_id, self._source, attributes)
+        if kind is not None:
+            self._permit(kind.source, kind.feed_id)
+            return kind
+        # The strict reading of one row says whether its kind may be sent at all, and keeps it.
+        self._checked(msgspec.structs.replace(e, id="1"), b"{}", b"", 1)
+        return self._kinds.get(attributes)
 
     def _sound(self, e: PlainEnvelope, kind: RowKind, row: bytes, now: datetime) -> EventEntry | None:
         """The entry of a usual row; None where anything about it has to be looked at more closely.
@@ -227,27 +242,15 @@ class RowReader:
         op = OPERATIONS.get(e.type or EVENT_UPSERT)
         if op is None:
             raise envelope_fault("type", f"must be one of {', '.join(OPERATIONS)}")
-        feed_id = self._feed_of(e.subject)
+        feed_id = feed_of(self._door.feeds, e.subject, self._feed_id)
         self._permit(source, feed_id)
         attributes = (e.specversion, e.type, e.subject, e.source)
         dataschema, shape = self._door.contract_shape(feed_id, op) or ("", None)
         n_quotes = 4 * (sum(value is not None for value in attributes) + 1) + 2
         kind = RowKind(feed_id, source, op, dataschema, shape, n_quotes)
         self._kinds[attributes] = kind
+        self._known.keep(self._feed_id, self._source, attributes, kind)
         return kind
-
-    def _feed_of(self, subject: str | None) -> str:
-        feeds = self._door.feeds
-        if subject is None:
-            if self._feed_id is None:
-                raise envelope_fault("subject", f"must name the feed, one of {', '.join(feeds)}")
-            return self._feed_id
-        for feed_id in (subject, f"events.{subject}"):
-            if feed_id in feeds:
-                if self._feed_id not in (None, feed_id):
-                    raise envelope_fault("subject", f"names another feed than the address, which says {self._feed_id}")
-                return feed_id
-        raise EventFault(UNKNOWN_FEED, f"must name a feed, one of {', '.join(feeds)}", field="subject")
 
     def _plain(self, fields: dict[str, msgspec.Raw], row: bytes, nr: int) -> OfferedEvent | EventEntry:
         """A row of the contract's own fields, beside them `id`, which is taken out unless the feed reads one."""
@@ -258,11 +261,8 @@ class RowReader:
             check_name("id", id_)
         except EventFault as fault:
             return self._dead(row, nr, fault.reason, fault.field, fault.rule, id_, None)
-        body = row
         reads_id = any(rule.column == "id" for rule in self._door.feeds[feed_id].columns.values())
-        if "id" in fields and not reads_id:
-            rest = (json.dumps(k).encode() + b":" + bytes(v) for k, v in fields.items() if k != "id")
-            body = b"{" + b",".join(rest) + b"}"
+        body = without_id(fields) if "id" in fields and not reads_id else row
         return OfferedEvent(self._source, str(id_), feed_id, "upsert", body, self._traceparent, _offset(nr))
 
     def _webhook_row_id(self, nr: int) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Sequence
-from operator import itemgetter
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -12,7 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from replenish.stores.event_run import EventRun
-from replenish.stores.journal_entry import EventEntry, Receipt
+from replenish.stores.journal_entry import AcceptedRange, EventEntry, Receipt
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
 ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -47,6 +46,11 @@ class DoorMetrics:
         self._gone = Counter(
             "replenish_http_clients_gone", "Senders that left before their request was whole.", registry=self.registry
         )
+        self._helped = Counter(
+            "replenish_http_requests_judged_by_siblings",
+            "Requests that another process of the door judged.",
+            registry=self.registry,
+        )
         self._held = Gauge(
             "replenish_http_held_bytes",
             "Bytes of bodies being read or judged.",
@@ -70,13 +74,17 @@ class DoorMetrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
+    def count_helped(self) -> None:
+        """One request that a sibling judged."""
+        self._helped.inc()
+
     def count_gone(self) -> None:
         """One sender that left."""
         self._gone.inc()
 
     def count_events(self, entries: Sequence[EventEntry], receipts: Sequence[Receipt]) -> None:
         """The verdicts of one request."""
-        if isinstance(entries, EventRun) and set(map(itemgetter(0), receipts)) == {"accepted"}:
+        if isinstance(entries, EventRun) and isinstance(receipts, AcceptedRange):
             self._events.labels(entries.like.subject, "accepted").inc(len(entries))
             return
         pairs = Tally(zip([entry[3] for entry in entries], [receipt[0] for receipt in receipts], strict=True))

@@ -73,8 +73,15 @@ class _Shape(NamedTuple):
     texts: tuple[_Texts, ...]
 
 
-def first_envelope(row: bytes) -> Envelope | None:
-    """The attributes that a run of rows like this one would share; None where it can be no run."""
+class FirstRow(NamedTuple):
+    """The first row of a request: its `fields`, and the attributes that a run of rows like it would share."""
+
+    envelope: Envelope
+    fields: dict[str, Any]
+
+
+def first_envelope(row: bytes) -> FirstRow | None:
+    """What a run of rows like this one would share; None where it can be no run."""
     try:
         fields = _DECODE_ROW(row)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -84,7 +91,7 @@ def first_envelope(row: bytes) -> Envelope | None:
     shared = {name: fields[name] for name in _SHARED if name in fields}
     if not is_plain or not all(isinstance(value, str) for value in shared.values()):
         return None
-    return Envelope(**shared)
+    return FirstRow(Envelope(**shared), fields)
 
 
 def line_ends(body: bytes) -> list[int]:
@@ -97,13 +104,19 @@ def line_ends(body: bytes) -> list[int]:
 
 
 def plain_rows(
-    body: bytes, ends: list[int], shape: EventStruct, now: datetime, packer: BodyPacker | None = None
+    body: bytes,
+    ends: list[int],
+    fields: dict[str, Any],
+    shape: EventStruct,
+    now: datetime,
+    packer: BodyPacker | None = None,
 ) -> PlainRows | None:
     """The rows read as one; None where any of them has to be looked at more closely.
 
     Args:
         body: Rows of one request, each with a line end; the first one has passed `first_envelope`.
         ends: The places of the line ends.
+        fields: Of the first row.
         shape: What the contract says of their data.
         now: Arrival.
         packer: Begins with the data before they are read; should they be no run, its work is lost.
@@ -113,7 +126,6 @@ def plain_rows(
         return None
     first = body[: ends[0] + 1]
     try:
-        fields = _DECODE_ROW(first)
         shared = tuple((name, fields[name]) for name in fields if name in _SHARED)
         compiled = _compiled(shape, tuple(fields), shared, tuple(fields["data"]))
         if compiled is None or _encode_lines(compiled.decode(first)) != first:

@@ -5,34 +5,35 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from replenish.errors import JournalOverloaded, RequestRefused, StoreError, StoreFull
 from replenish.ingest.events.event_door import EventDoor
 from replenish.ingest.events.offered_event import OfferedEvent
-from replenish.ingest.http.answers import HttpAnswer, answer_of, problem, refusal, request_verdict
+from replenish.ingest.http.answers import HttpAnswer, Send, answer_of, problem, refusal, request_verdict, send_answer
+from replenish.ingest.http.cloud_event import KnownKinds
 from replenish.ingest.http.credentials import Credentials, Sender
 from replenish.ingest.http.envelopes import RowReader
 from replenish.ingest.http.limits import ClientGone, HttpLimits, InFlightBytes, Receive, decoded_body, read_raw_body
 from replenish.ingest.http.metrics import DoorMetrics
+from replenish.ingest.http.request_headers import binary_attributes, headers_of
+from replenish.ingest.http.request_pieces import ROWS_PER_SUBMISSION, Read, offered_ids, read_pieces
 from replenish.ingest.http.request_rows import layout_of, media_type_of, split_rows
-from replenish.stores.event_run import LONGEST_RUN, EventRun, JoinedEntries
+from replenish.ingest.http.siblings import Question, Siblings
+from replenish.ingest.http.turn import turn_of
+from replenish.stores.event_run import EventRun, JoinedEntries, pack_runs
 from replenish.stores.failpoints import failpoint
 from replenish.stores.group_commit import GroupCommit
 from replenish.stores.journal_entry import EventEntry, Receipt
 from replenish.stores.packed_bodies import BodyPacker
 
 Scope = MutableMapping[str, Any]
-Read = list[OfferedEvent | EventEntry] | EventRun
-"""Rows of one submission: each an event or a dead entry, or all of them a run."""
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-ROWS_PER_SUBMISSION = LONGEST_RUN
-"""A greater request goes to the journal in pieces: while one is committed, the next is judged."""
 DEFAULT_SOURCE = "http"
 RETRY_AFTER_SECONDS = {408: 1, 429: 1, 503: 10, 507: 30}
 LONGEST_KEPT_BODY = 1 << 20
@@ -52,6 +53,9 @@ class RequestDoor:
     clock: Callable[[], datetime]
     on_writer_failed: Callable[[], None]
     packer: BodyPacker = field(default_factory=BodyPacker)
+    known: KnownKinds = field(default_factory=KnownKinds)
+    siblings: Siblings | None = None
+    """Other processes of this door that may help."""
 
     async def serve(
         self,
@@ -71,38 +75,37 @@ class RequestDoor:
             holds_changes: The rows are Debezium messages.
         """
         started = time.perf_counter()
+        request = _Request(self, scope, feed_id, holds_changes)
         try:
-            answer = await self._guarded(_Request(self, scope, feed_id, holds_changes), receive)
+            answer = await self._guarded(request, receive)
         except ClientGone:
             self.metrics.count_gone()
             return
+        finally:
+            request.turn.hand_over()
+            request.forget()
         failpoint("http.before_answer")
         await send_answer(send, answer)
         self.metrics.count_request(route, answer.status, time.perf_counter() - started)
 
-    def submit(self, piece: Sequence[EventEntry], *, is_whole: bool) -> asyncio.Future[list[Receipt]]:
+    def submit(self, piece: Sequence[EventEntry], *, is_lone: bool) -> asyncio.Future[Sequence[Receipt]]:
         """Hand rows to the journal; who else is ready by now shares the commit.
 
         Args:
             piece: Judged rows.
-            is_whole: They are the whole request: until they are written there is nothing else to do for it.
+            is_lone: Until they are written there is nothing else to do for their sender.
 
         Raises:
             JournalOverloaded: Too much waits already; nothing was taken.
         """
-        receipts = asyncio.wrap_future(self.group.submit(piece, is_waking=not is_whole))
-        if is_whole:
+        receipts = asyncio.wrap_future(self.group.submit(piece, is_waking=not is_lone))
+        if is_lone:
             asyncio.get_running_loop().call_soon(self.group.write_lone)
         return receipts
 
     async def _guarded(self, request: _Request, receive: Receive) -> HttpAnswer:
         try:
-            answer = await request.answer(receive)
-        except RequestRefused as refused:
-            seq = None
-            if refused.status == 400 and request.reader is not None:
-                seq = await self._keep(request.reader, request.raw, refused)
-            answer = refusal(refused, seq=seq)
+            answer = await self._answered_or_kept(request, receive)
         except JournalOverloaded:
             answer = problem(429, "overloaded", "the journal has no room at this moment; send the same events again")
         except StoreFull:
@@ -118,17 +121,23 @@ class RequestDoor:
         if not request.is_read:
             # What is left of the body would be taken for the next request.
             headers = (*headers, (b"connection", b"close"))
+            request.turn.end_line()
         if answer.status in RETRY_AFTER_SECONDS:
             headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_SECONDS[answer.status]))
         return answer._replace(headers=headers)
 
-    async def _keep(self, reader: RowReader, raw: bytes, refused: RequestRefused) -> int | None:
-        """A body that no row could be read from, as a dead letter; its place in the log."""
-        reason = "not_json" if refused.code == "not_json" else "bad_envelope"
-        entry = reader.unreadable(raw[:LONGEST_KEPT_BODY], reason, str(refused))
-        receipts = await asyncio.wrap_future(self.group.submit([entry]))
-        self.metrics.count_events([entry], receipts)
-        return receipts[0].seq
+    async def _answered_or_kept(self, request: _Request, receive: Receive) -> HttpAnswer:
+        """A refused body that no row could be read from is kept as a dead letter."""
+        try:
+            return await request.answer(receive)
+        except RequestRefused as refused:
+            if refused.status != 400 or request.reader is None:
+                return refusal(refused)
+            reason = "not_json" if refused.code == "not_json" else "bad_envelope"
+            letter = request.reader.unreadable(request.raw[:LONGEST_KEPT_BODY], reason, str(refused))
+            _, receipts = await request.commit([[letter]])
+            self.metrics.count_events([letter], receipts)
+            return refusal(refused, seq=receipts[0].seq)
 
 
 class _Request:
@@ -138,8 +147,9 @@ class _Request:
         self._door = door
         self._holds_changes = holds_changes
         self._feed_id = feed_id
-        self._headers = _headers_of(scope)
+        self._headers = headers_of(scope)
         self._query = scope.get("query_string", b"")
+        self.turn = turn_of(scope)
         self.reader: RowReader | None = None
         """Set once the sender is proven: from then on an unreadable body is kept."""
         self.raw = b""
@@ -164,13 +174,15 @@ class _Request:
                 held += len(body)
                 self.raw = body
             if ("ce-specversion" in headers or "ce-id" in headers) and media_type == "application/json":
-                event = reader.read_binary(_binary_attributes(headers), body)
+                event = reader.read_binary(binary_attributes(headers), body)
                 return await self._settle([event], is_single=True)
             now = door.clock()
             is_tried = layout == "lines" and not self._holds_changes
             # Where others are at work, another thread would only take the processor from them.
-            is_alone = door.room.held == held and door.group.pending_events == 0
-            run = reader.read_run(body, now, door.packer if is_alone else None) if is_tried else None
+            is_alone = door.room.held == held and door.group.pending_events == 0 and self.turn.is_lone()
+            run = await self._judged_by_sibling(sender, body, now) if is_tried and not is_alone else None
+            if run is None and is_tried:
+                run = reader.read_run(body, now, door.packer if is_alone else None)
             if run is not None:
                 return await self._settle(run, is_single=False)
             rows = split_rows(body, layout, door.limits.rows)
@@ -179,7 +191,7 @@ class _Request:
                 starts = range(0, len(changes), ROWS_PER_SUBMISSION)
                 some = (changes[start : start + ROWS_PER_SUBMISSION] for start in starts)
                 return await self._settle(*some, is_single=len(rows) == 1)
-            pieces = await _read_rows(
+            pieces = await read_pieces(
                 reader, rows, now, is_tried=layout == "lines" and len(rows) <= ROWS_PER_SUBMISSION
             )
             is_single = len(rows) == 1 and (layout == "single" or (layout == "any" and body.lstrip()[:1] != b"["))
@@ -187,45 +199,80 @@ class _Request:
         finally:
             door.room.give_back(held)
 
-    def _reader(self, sender: Sender) -> RowReader:
+    def forget(self) -> None:
+        """It is answered: while a slow reader takes the answer, nothing of the body is held."""
+        self.raw, self.reader = b"", None
+
+    async def _judged_by_sibling(self, sender: Sender, body: bytes, now: datetime) -> EventRun | None:
+        """What an idle sibling makes of the rows, the next request of the connection being read meanwhile."""
+        siblings = self._door.siblings
+        sibling = None if siblings is None else siblings.ready_to_judge(self._feed_id, body)
+        if siblings is None or sibling is None:
+            return None
+        question = Question(self._feed_id, self._source(sender), self._headers.get("traceparent"), now, sender.grants)
+        judged = sibling.ask(question, body)
+        self.turn.let_next_begin()
+        run = await judged
+        # What it says is looked at as far as that is cheap.
+        if run is None or not sender.may_write(run.like.source, run.like.subject) or not run.n_bytes < len(body):
+            siblings.was_in_vain(self._feed_id)
+            return None
+        self._door.metrics.count_helped()
+        return run
+
+    def _source(self, sender: Sender) -> str:
+        """What rows without a source are filed under."""
         named = parse_qs(self._query.decode("latin-1")).get("source", [])
-        source = named[0] if named and sender.grants is None else sender.default_source or DEFAULT_SOURCE
-        traceparent = self._headers.get("traceparent")
-        return RowReader(self._door.door, sender, feed_id=self._feed_id, source=source, traceparent=traceparent)
+        return named[0] if named and sender.grants is None else sender.default_source or DEFAULT_SOURCE
+
+    def _reader(self, sender: Sender) -> RowReader:
+        source, traceparent = self._source(sender), self._headers.get("traceparent")
+        door = self._door
+        return RowReader(
+            door.door, sender, feed_id=self._feed_id, source=source, traceparent=traceparent, known=door.known
+        )
 
     async def _settle(self, *pieces: Read, is_single: bool) -> HttpAnswer:
-        entries, receipts = await self._commit(pieces)
-        ids = [id_ for piece in pieces for id_ in _offered_ids(piece)]
+        entries, receipts = await self.commit(pieces)
+        ids = [id_ for piece in pieces for id_ in offered_ids(piece)]
         is_minimal = "return=minimal" in self._headers.get("prefer", "")
         verdict = request_verdict(ids, entries, receipts, is_minimal=is_minimal and not is_single)
         self._door.metrics.count_events(entries, receipts)
         answer = answer_of(verdict, is_single=is_single)
         return answer._replace(headers=((b"preference-applied", b"return=minimal"),)) if is_minimal else answer
 
-    async def _commit(self, pieces: Sequence[Read]) -> tuple[Sequence[EventEntry], list[Receipt]]:
+    async def commit(self, pieces: Sequence[Read]) -> tuple[Sequence[EventEntry], Sequence[Receipt]]:
         """Judge and submit in pieces, one piece ahead of the journal at most."""
         entries: list[Sequence[EventEntry]] = []
-        receipts: list[Receipt] = []
+        receipts: list[Sequence[Receipt]] = []
         waiting = None
+        is_lone = len(pieces) == 1 and self.turn.is_lone()
+        await self.turn.come_up()
         for read in pieces:
             piece = read if isinstance(read, EventRun) else self._judged(read)
             entries.append(piece)
             failpoint("http.judged")
+            # While the journal's thread waits for the disk; it would have to wait for Python's lock behind us.
+            pack_runs(piece)
             try:
-                submitted = self._door.submit(piece, is_whole=len(pieces) == 1)
+                submitted = self._door.submit(piece, is_lone=is_lone)
             except JournalOverloaded:
-                # It may be this request's own piece that fills the queue: once that is through, try again.
-                if waiting is None:
+                # It may be this request, or those before it, that fill the queue: once they are through, try again.
+                if waiting is not None:
+                    receipts.append(await waiting)
+                    waiting = None
+                elif not await self.turn.come_first():
                     raise
-                receipts += await waiting
-                waiting = None
-                submitted = self._door.submit(piece, is_whole=len(pieces) == 1)
+                submitted = self._door.submit(piece, is_lone=is_lone)
             if waiting is not None:
-                receipts += await waiting
+                receipts.append(await waiting)
             waiting = submitted
+        self.turn.hand_over()
         if waiting is not None:
-            receipts += await waiting
-        return entries[0] if len(entries) == 1 else JoinedEntries(entries), receipts
+            receipts.append(await waiting)
+        if len(entries) == 1:
+            return entries[0], receipts[0]
+        return JoinedEntries(entries), list(chain.from_iterable(receipts))
 
     def _judged(self, events: list[OfferedEvent | EventEntry]) -> list[EventEntry]:
         offered = [e for e in events if type(e) is OfferedEvent]
@@ -234,47 +281,3 @@ class _Request:
         judged = self._door.door.judge(offered)
         remaining = iter(judged)
         return [next(remaining) if type(e) is OfferedEvent else e for e in events]  # type: ignore[misc]
-
-
-async def send_answer(send: Send, answer: HttpAnswer) -> None:
-    """Write one answer."""
-    headers = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
-
-
-async def _read_rows(reader: RowReader, rows: list[bytes], now: datetime, *, is_tried: bool) -> list[Read]:
-    """The rows in pieces of one submission; between them other requests get their turn.
-
-    Args:
-        is_tried: The body was looked at as one run before, and is none.
-    """
-    pieces: list[Read] = []
-    for start in range(0, len(rows), ROWS_PER_SUBMISSION):
-        some = rows if len(rows) <= ROWS_PER_SUBMISSION else rows[start : start + ROWS_PER_SUBMISSION]
-        run = None if is_tried else reader.read_run(b"\n".join([*some, b""]), now)
-        pieces.append(reader.read(some, start + 1, len(rows), now) if run is None else run)
-        if len(some) < len(rows):
-            await asyncio.sleep(0)
-    return pieces
-
-
-def _offered_ids(events: Read) -> list[str]:
-    if isinstance(events, EventRun):
-        return events.ids
-    return [e.id if type(e) is OfferedEvent or e.letter is None else e.id.rpartition("#")[0] for e in events]  # type: ignore[union-attr]
-
-
-def _headers_of(scope: Scope) -> dict[str, str]:
-    """Headers by lower-case name; one given twice is joined by a comma, which no credential or id survives."""
-    headers: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
-    return headers
-
-
-def _binary_attributes(headers: Mapping[str, str]) -> dict[str, str]:
-    """The `ce-` headers without it, percent-decoded as the HTTP binding of CloudEvents has them."""
-    attributes = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
-    return {**attributes, "datacontenttype": headers["content-type"]}

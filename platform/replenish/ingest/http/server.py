@@ -6,17 +6,17 @@ import asyncio
 import ipaddress
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from replenish.errors import ContractError
 from replenish.ingest.http.credentials import HttpSource
 from replenish.ingest.http.limits import HttpLimits
+from replenish.ingest.http.pipelining import PipeliningProtocol
 
 DRAIN_SECONDS = 40
 """A stop waits this long for requests that are under way: longer than a body may take."""
@@ -24,7 +24,7 @@ IDLE_SECONDS = 75
 """A connection without a request is kept this long."""
 
 
-class DeadlineProtocol(HttpToolsProtocol):
+class DeadlineProtocol(PipeliningProtocol):
     """HTTP/1.1 where headers have to arrive whole, in time and within a size; uvicorn itself would wait for ever."""
 
     limits = HttpLimits()
@@ -49,7 +49,8 @@ class DeadlineProtocol(HttpToolsProtocol):
                 self._await_headers()
             self._header_bytes += len(data)
         super().data_received(data)
-        if not self._is_in_body and self._header_bytes > self.limits.header_bytes and not self.transport.is_closing():
+        is_open = not self.is_over and not self.transport.is_closing()
+        if is_open and not self._is_in_body and self._header_bytes > self.limits.header_bytes:
             self.send_400_response("The headers are too long.")
 
     def on_headers_complete(self) -> None:
@@ -69,9 +70,9 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(self.limits.header_seconds, self._cut_off)
 
     def _cut_off(self) -> None:
-        """Too slow. Bytes behind a request that is still worked on wait for its answer first."""
+        """Too slow. Bytes behind requests that are still worked on wait for their answers first."""
         self._deadline = None
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.line:
             self._deadline = self.loop.call_later(self.limits.header_seconds, self._cut_off)
         elif not self.transport.is_closing():
             self.transport.close()
@@ -86,6 +87,14 @@ class DoorServer(uvicorn.Server):
     """uvicorn's server with an exit code that says how it ended: 0 after SIGTERM or SIGINT, else the one given."""
 
     exit_code = 0
+    on_startup: Callable[[], Awaitable[None]] | None = None
+    """Awaited on the server's loop before the first connection is taken."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        if self.on_startup is not None:
+            await self.on_startup()
+        await super().startup(sockets)
 
     def fail(self) -> None:
         """Stop, and end the process with a code that makes its supervisor look: the journal cannot be written."""

@@ -7,7 +7,7 @@ in Kafka and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Thread
@@ -39,7 +39,7 @@ _NOT_OWNED = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER
 class SubmitsEvents(Protocol):
     """What the follower needs of the journal's group commit."""
 
-    def submit(self, entries: list[EventEntry]) -> Future[list[Receipt]]:
+    def submit(self, entries: list[EventEntry]) -> Future[Sequence[Receipt]]:
         """Receipts once the entries are durable."""
         ...
 
@@ -57,7 +57,7 @@ class FollowedTopics:
     lag: dict[Partition, int] = field(default_factory=dict)
     """Messages behind the end of each partition that is assigned to us."""
 
-    def count(self, receipts: list[Receipt]) -> None:
+    def count(self, receipts: Sequence[Receipt]) -> None:
         """Take in what became of a batch: `offered = accepted + dead + duplicate`."""
         self.offered += len(receipts)
         for receipt in receipts:

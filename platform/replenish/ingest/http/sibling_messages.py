@@ -1,0 +1,111 @@
+"""What processes of one door say to one another: questions, replies, and how they lie on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from replenish.stores.event_run import LARGEST_RUN_BYTES, EventRun, PackedRun
+from replenish.stores.journal_entry import EventEntry
+
+SEND_BUFFER_BYTES = 4 << 20
+"""As much of it as the kernel grants: each time the buffer is full, both loops have to wake up once more."""
+LONGEST_MESSAGE_BYTES = 2 * LARGEST_RUN_BYTES
+_HEAD = struct.Struct("<II")
+_DIGEST_BYTES = 32
+
+
+class Question(msgspec.Struct, array_like=True, frozen=True):
+    """What beside the body the judging of a request depends on; `nr` is its sibling's to fill."""
+
+    feed_id: str | None
+    source: str
+    traceparent: str | None
+    now: datetime
+    grants: Mapping[str, frozenset[str]] | None
+    nr: int = 0
+
+
+class Reply(msgspec.Struct, array_like=True, frozen=True):
+    """`like`, None where the request is no plain run, as source, type, feed, contract and trace; then a `PackedRun`."""
+
+    nr: int
+    is_idle: bool
+    like: tuple[str, str, str, str, str | None] | None = None
+    ids: bytes = b""
+    ends: bytes = b""
+    digests: bytes = b""
+    bodies: bytes = b""
+
+    def run(self) -> EventRun | None:
+        """The run it stands for.
+
+        Raises:
+            DamagedLog, ValueError, msgspec.MsgspecError: Its parts do not fit together.
+        """
+        if self.like is None:
+            return None
+        source, kind, feed_id, dataschema, traceparent = self.like
+        starts = range(0, len(self.digests), _DIGEST_BYTES)
+        digests = [self.digests[a : a + _DIGEST_BYTES] for a in starts]
+        packed = PackedRun(self.ids, self.ends, digests, self.bodies)
+        return EventRun.of_packed(EventEntry(source, "", kind, feed_id, dataschema, b"", traceparent), packed)
+
+
+encode_message = msgspec.msgpack.Encoder().encode
+read_question = msgspec.msgpack.Decoder(Question).decode
+read_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+class Frames(asyncio.Protocol):
+    """Messages of a head and a body, each with its length before them."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._n_bytes, self._needed = 0, _HEAD.size
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The other side is there."""
+        self.transport = transport  # type: ignore[assignment]
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self.transport = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of messages, cut anywhere."""
+        self._parts.append(data)
+        self._n_bytes += len(data)
+        while self._n_bytes >= self._needed:
+            received = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            head, body = _HEAD.unpack_from(received)
+            middle = _HEAD.size + head
+            end = middle + body
+            if end > LONGEST_MESSAGE_BYTES:
+                self.end()
+                return
+            if len(received) >= end:
+                self.take(received[_HEAD.size : middle], received[middle:end])
+                received, end = received[end:], _HEAD.size
+            self._parts, self._n_bytes, self._needed = [received], len(received), end
+
+    def take(self, head: bytes, body: bytes) -> None:
+        """One whole message."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """End the connection at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def send(self, head: bytes, body: bytes) -> None:
+        """One whole message; lost where the other side is gone."""
+        if self.transport is not None:
+            self.transport.writelines((_HEAD.pack(len(head), len(body)), head, body))
