@@ -421,6 +421,21 @@ def test_a_worker_killed_while_it_judges_for_another_one_costs_that_one_nothing(
     assert journalled(layout) == flat(offered)
 
 
+def test_a_line_of_thousands_of_empty_requests_is_no_line_of_events(layout: RootLayout) -> None:
+    with serving(layout.root) as door:
+        before = door.resident_bytes()
+        connections = [door.connect() for _ in range(8)]
+        for connection in connections:
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n" * 12_000)
+        statuses = [[status for status, _ in Answers(connection).rest()] for connection in connections]
+        grown = door.resident_bytes() - before
+        for connection in connections:
+            connection.close()
+        assert door.stop() == 0
+    assert all(400 in some and len(some) < 3_000 for some in statuses)
+    assert grown < 60 << 20
+
+
 def n_helped(door: ServingProcess) -> float:
     """Requests that one worker judged for another."""
     with door.connect() as connection:

@@ -24,6 +24,8 @@ MOST_UNDER_WAY = 16
 MOST_BYTES_UNDER_WAY = 8 << 20
 """Requests of one connection that are begun and not answered, and the bytes of their bodies beyond which none is begun.
 The next one waits, at most a read of the socket large, and its sender with it."""
+MOST_WAITING = 1_000
+"""Requests that one read of the socket may bring: a thousand without events would be megabytes of memory."""
 HIGH_WATER_BYTES = 512 << 10
 """Of a body, read and not asked for yet. The application asks at once: this is two reads of the socket."""
 
@@ -149,10 +151,11 @@ class PipeliningProtocol(HttpToolsProtocol):
         """A request joins the line.
 
         Raises:
-            ValueError: It asks for another protocol, and the parser would take its body for requests.
+            ValueError: It asks for another protocol, and the parser would take its body for requests; or there are
+                more in one read than any sender of events has.
         """
-        if self.parser.should_upgrade():
-            raise ValueError("no other protocol is spoken here")
+        if self.parser.should_upgrade() or len(self.line) > MOST_WAITING:
+            raise ValueError("no other protocol is spoken here, and no longer line")
         super().on_headers_complete()
         if not self.pipeline:
             return
