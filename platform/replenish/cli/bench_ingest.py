@@ -36,7 +36,7 @@ from replenish.stores.layout import RootLayout
 from replenish.stores.packed_bodies import pack_bodies
 
 BATCHES = (1, 10, 100, 1000)
-SENDERS = ((1, 1), (1, 16), (16, 1))
+SENDERS = ((1, 1), (1, 32), (16, 1))
 """Connections, and requests under way on each: a sender that waits for every answer, one that sends on meanwhile
 (HTTP pipelining), and a crowd."""
 SECONDS_OF_A_TURN = 1.2

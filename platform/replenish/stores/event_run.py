@@ -19,6 +19,7 @@ SHORTEST_RUN = 8
 """Fewer events in a row with the same attributes are journalled one row each."""
 LONGEST_RUN = 2_000
 LARGEST_RUN_BYTES = 8 << 20
+DIGEST_BYTES = 32
 
 
 class PackedRun(NamedTuple):
@@ -28,8 +29,8 @@ class PackedRun(NamedTuple):
     """A JSON array."""
     ends: bytes
     """Where each body ends, 32 bits each, little-endian."""
-    digests: list[bytes]
-    """SHA-256 of each body."""
+    digests: bytes
+    """SHA-256 of each body, behind one another."""
     bodies: bytes
 
 
@@ -65,11 +66,12 @@ class EventRun(Sequence[EventEntry]):
         Raises:
             DamagedLog: Its parts do not fit together.
         """
-        ids, n = msgspec.json.decode(packed.ids, type=list[str]), len(packed.digests)
-        if not n == len(ids) == len(packed.ends) / 4 or {*map(len, packed.digests)} != {32}:
+        ids = msgspec.json.decode(packed.ids, type=list[str])
+        n, is_plain = len(ids), packed.ids[:2] == b'["' and packed.ids[-2:] == b'"]'
+        if not is_plain or len(packed.ends) != 4 * n or len(packed.digests) != DIGEST_BYTES * n:
             raise DamagedLog("a packed run does not fit together")
         run = cls(like, ids, ())
-        run._bodies, run._packed = None, packed._replace(ids=msgspec.json.encode(ids))
+        run._bodies, run._packed = None, packed
         (run.n_bytes,) = struct.unpack_from("<I", packed.ends, 4 * (n - 1))
         return run
 
@@ -86,7 +88,7 @@ class EventRun(Sequence[EventEntry]):
     def packed(self) -> PackedRun:
         """The run as it is written; made once, best before others have to wait for it."""
         if self._packed is None:
-            digests = [sha256(body).digest() for body in self.bodies]
+            digests = b"".join([sha256(body).digest() for body in self.bodies])
             ids, ends = msgspec.json.encode(self.ids), packed_ends(self.bodies)
             bodies = pack_bodies(self.bodies) if self._packing is None else self._packing.result()
             self._packed, self._packing = PackedRun(ids, ends, digests, bodies), None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from replenish.stores.event_run import EventRun
+from replenish.stores.event_run import DIGEST_BYTES, EventRun
 
 GENESIS = bytes(32)
 """The chain before the first record."""
@@ -103,7 +103,9 @@ def links_of_run(before: bytes, first_seq: int, time: str, epoch: int, run: Even
     shared = shared_header(epoch, time, like.source, like.type, like.subject, like.dataschema)
     rest = f"{shared}{trace} -"
     chains: list[bytes] = []
-    for seq, (id_, digest) in enumerate(zip(run.ids, run.packed().digests, strict=True), first_seq):
+    digests, place = run.packed().digests, 0
+    for seq, id_ in enumerate(run.ids, first_seq):
+        digest = digests[place : (place := place + DIGEST_BYTES)]
         before = sha256(before + digest + f"{seq} {len(id_)}:{id_}{rest}".encode()).digest()
         chains.append(before)
     return chains

@@ -18,13 +18,12 @@ import apsw
 import msgspec
 
 from replenish.errors import DamagedLog
-from replenish.stores.event_run import EventRun, packed_ends
+from replenish.stores.event_run import DIGEST_BYTES, EventRun, packed_ends
 from replenish.stores.journal_chain import LogRow, canonical_digest, links_of_run
 from replenish.stores.journal_identity import FIND_SEQ, Select, insert_packed_identities
 from replenish.stores.packed_bodies import pack_bodies, unpack_bodies
 
 T = TypeVar("T")
-DIGEST_BYTES = 32
 _INTO = (
     "insert into event_runs (first_seq, last_seq, source, type, subject, time, dataschema, traceparent, epoch, chain,"
     " ids, ends, digests, chains, canonical_digests, bodies) values "
@@ -178,7 +177,7 @@ def insert_runs(
             chains = links_of_run(chain, first, time, epoch, run)
             chain, last = chains[-1], first + len(run) - 1
             shared = (like.source, like.type, like.subject, time, like.dataschema, like.traceparent, epoch)
-            columns = (packed.ids, packed.ends, b"".join(packed.digests), b"".join(chains), None, packed.bodies)
+            columns = (packed.ids, packed.ends, packed.digests, b"".join(chains), None, packed.bodies)
             values += (first, last, *shared, chain, *columns)
             first = last + 1
         connection.execute(_insert_of(len(values) // 16), values)

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from replenish.ingest.http.body_cycle import BodyCycle, HeldFlow
 from replenish.ingest.http.turn import TURN, Turn
 
-MOST_UNDER_WAY = 16
+MOST_UNDER_WAY = 32
 MOST_BYTES_UNDER_WAY = 8 << 20
 """Requests of one connection that are begun and not answered, and the bytes of their bodies beyond which none is begun.
 The next one waits, at most a read of the socket large, and its sender with it."""

@@ -16,8 +16,8 @@ from replenish.stores.journal_entry import EventEntry
 SEND_BUFFER_BYTES = 4 << 20
 """As much of it as the kernel grants: each time the buffer is full, both loops have to wake up once more."""
 LONGEST_MESSAGE_BYTES = 2 * LARGEST_RUN_BYTES
+FIRST_BUFFER_BYTES = 256 << 10
 _HEAD = struct.Struct("<II")
-_DIGEST_BYTES = 32
 
 
 class Question(msgspec.Struct, array_like=True, frozen=True):
@@ -51,9 +51,7 @@ class Reply(msgspec.Struct, array_like=True, frozen=True):
         if self.like is None:
             return None
         source, kind, feed_id, dataschema, traceparent = self.like
-        starts = range(0, len(self.digests), _DIGEST_BYTES)
-        digests = [self.digests[a : a + _DIGEST_BYTES] for a in starts]
-        packed = PackedRun(self.ids, self.ends, digests, self.bodies)
+        packed = PackedRun(self.ids, self.ends, self.digests, self.bodies)
         return EventRun.of_packed(EventEntry(source, "", kind, feed_id, dataschema, b"", traceparent), packed)
 
 
@@ -62,12 +60,12 @@ read_question = msgspec.msgpack.Decoder(Question).decode
 read_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
-class Frames(asyncio.Protocol):
-    """Messages of a head and a body, each with its length before them."""
+class Frames(asyncio.BufferedProtocol):
+    """Messages of a head and a body, each with its length before them; read into one place and copied once."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._n_bytes, self._needed = 0, _HEAD.size
+        self._buffer = memoryview(bytearray(FIRST_BUFFER_BYTES))
+        self._n_bytes = 0
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,22 +77,36 @@ class Frames(asyncio.Protocol):
         """It is gone."""
         self.transport = None
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go: there is always room for one at least."""
+        return self._buffer[self._n_bytes :]
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Bytes of messages, cut anywhere."""
-        self._parts.append(data)
-        self._n_bytes += len(data)
-        while self._n_bytes >= self._needed:
-            received = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            head, body = _HEAD.unpack_from(received)
-            middle = _HEAD.size + head
-            end = middle + body
+        self._n_bytes += nbytes
+        start, end = 0, _HEAD.size
+        while self._n_bytes - start >= _HEAD.size:
+            head, body = _HEAD.unpack_from(self._buffer, start)
+            middle = start + _HEAD.size + head
+            end = middle + body - start
             if end > LONGEST_MESSAGE_BYTES:
                 self.end()
                 return
-            if len(received) >= end:
-                self.take(received[_HEAD.size : middle], received[middle:end])
-                received, end = received[end:], _HEAD.size
-            self._parts, self._n_bytes, self._needed = [received], len(received), end
+            if self._n_bytes - start < end:
+                break
+            received = bytes(self._buffer[start + _HEAD.size : middle]), bytes(self._buffer[middle : start + end])
+            start, end = start + end, _HEAD.size
+            self.take(*received)
+        self._keep_from(start, end)
+
+    def _keep_from(self, start: int, needed: int) -> None:
+        """The rest of what was read becomes the beginning; there will be room for a whole message."""
+        rest = bytes(self._buffer[start : self._n_bytes]) if start or needed > len(self._buffer) else None
+        if needed >= len(self._buffer):
+            self._buffer = memoryview(bytearray(needed + FIRST_BUFFER_BYTES))
+        if rest is not None:
+            self._buffer[: len(rest)] = rest
+            self._n_bytes = len(rest)
 
     def take(self, head: bytes, body: bytes) -> None:
         """One whole message."""

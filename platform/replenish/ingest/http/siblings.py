@@ -26,9 +26,9 @@ from replenish.stores.event_run import LARGEST_RUN_BYTES, EventRun
 
 SMALLEST_BYTES = 16 << 10
 """Of a body: a smaller one is judged sooner than sent."""
-MOST_ASKED = 16
+MOST_ASKED = 32
 MOST_BYTES_ASKED = 16 << 20
-"""What one sibling may have before it of another one's requests, until it has answered all of them."""
+"""Requests of another one that a sibling may have before it, and the bytes of their bodies."""
 ANSWER_SECONDS = 1.0
 """A sibling that takes longer is left alone for a while."""
 BUSY_SECONDS = 0.5
@@ -80,7 +80,7 @@ class _Asking(Frames):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: dict[int, asyncio.Future[EventRun | None]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[EventRun | None], int]] = {}
         self._n_asked = 0
         self.n_bytes_asked = 0
         self.busy_until = 0.0
@@ -94,7 +94,7 @@ class _Asking(Frames):
         """Holds the run the reply stands for; None where there is none."""
         self._n_asked += 1
         answered: asyncio.Future[EventRun | None] = asyncio.get_running_loop().create_future()
-        self._waiting[self._n_asked] = answered
+        self._waiting[self._n_asked] = answered, len(body)
         self.n_bytes_asked += len(body)
         self.send(encode_message(msgspec.structs.replace(question, nr=self._n_asked)), body)
         return answered
@@ -104,13 +104,12 @@ class _Asking(Frames):
             return
         try:
             reply = read_reply(body)
-            answered = self._waiting.pop(reply.nr)
+            answered, n_bytes = self._waiting.pop(reply.nr)
         except (msgspec.MsgspecError, ValueError, KeyError):
             # Of another release, or no sibling at all.
             self.end()
             return
-        if not self._waiting:
-            self.n_bytes_asked = 0
+        self.n_bytes_asked -= n_bytes
         if not reply.is_idle:
             self.busy_until = max(self.busy_until, asyncio.get_running_loop().time() + BUSY_SECONDS)
         if answered.done():
@@ -124,7 +123,7 @@ class _Asking(Frames):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         waiting, self._waiting = self._waiting, {}
-        for answered in waiting.values():
+        for answered, _ in waiting.values():
             if not answered.done():
                 answered.set_result(None)
 
@@ -240,6 +239,4 @@ def judge(door: EventDoor, head: bytes, body: bytes, *, is_idle: bool, known: Kn
         return encode_message(Reply(asked.nr, is_idle))
     packed, like = run.packed(), run.like
     shared = (like.source, like.type, like.subject, like.dataschema, like.traceparent)
-    return encode_message(
-        Reply(asked.nr, is_idle, shared, packed.ids, packed.ends, b"".join(packed.digests), packed.bodies)
-    )
+    return encode_message(Reply(asked.nr, is_idle, shared, *packed))

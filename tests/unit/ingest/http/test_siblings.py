@@ -346,6 +346,15 @@ class _Taken(Frames):
         self.messages.append((head, body))
 
 
+def feed(taken: Frames, data: bytes) -> None:
+    while data:
+        place = taken.get_buffer(-1)
+        n = min(len(place), len(data))
+        place[:n] = data[:n]
+        taken.buffer_updated(n)
+        data = data[n:]
+
+
 MESSAGES = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60)), max_size=8)
 
 
@@ -353,7 +362,7 @@ MESSAGES = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60)), m
 def test_messages_that_come_a_byte_at_a_time_are_whole(messages: list[tuple[bytes, bytes]]) -> None:
     taken, stream = _Taken(), b"".join(frame(body, head) for head, body in messages)
     for nr in range(len(stream)):
-        taken.data_received(stream[nr : nr + 1])
+        feed(taken, stream[nr : nr + 1])
     assert taken.messages == messages
 
 
@@ -365,7 +374,7 @@ def test_messages_that_are_cut_anywhere_are_whole(
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     for start, end in pairwise(places):
         if end > start:
-            taken.data_received(stream[start:end])
+            feed(taken, stream[start:end])
     assert taken.messages == messages
 
 
@@ -393,6 +402,25 @@ def test_a_late_answer_is_dropped_and_the_next_one_goes_to_its_question(
             assert judged is not None and judged.ids == [f"e-{nr}" for nr in range(200, 208)]
             assert last is not None and last.ids == [f"e-{nr}" for nr in range(300, 308)]
             assert sibling.n_asked == 0
+
+    run(work())
+
+
+def test_what_is_answered_makes_room_while_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = body_of(20)
+    monkeypatch.setattr(siblings_module, "MOST_BYTES_ASKED", 3 * len(body))
+
+    async def work() -> None:
+        a, b = pair(tmp_path)
+        async with at_work(a, b):
+            sibling = await ready(a)
+            before = sibling.ask(ASKED, body)
+            for _ in range(6):
+                behind = sibling.ask(ASKED, body)
+                assert await before is not None
+                assert sibling.may_be_asked()
+                before = behind
+            assert await before is not None
 
     run(work())
 
