@@ -101,12 +101,14 @@ class Frames(asyncio.BufferedProtocol):
 
     def _keep_from(self, start: int, needed: int) -> None:
         """The rest of what was read becomes the beginning; there will be room for a whole message."""
-        rest = bytes(self._buffer[start : self._n_bytes]) if start or needed > len(self._buffer) else None
-        if needed >= len(self._buffer):
+        is_short = needed >= len(self._buffer)
+        if not start and not is_short:
+            return
+        rest = bytes(self._buffer[start : self._n_bytes])
+        if is_short:
             self._buffer = memoryview(bytearray(needed + FIRST_BUFFER_BYTES))
-        if rest is not None:
-            self._buffer[: len(rest)] = rest
-            self._n_bytes = len(rest)
+        self._buffer[: len(rest)] = rest
+        self._n_bytes = len(rest)
 
     def take(self, head: bytes, body: bytes) -> None:
         """One whole message."""

@@ -17,12 +17,13 @@ from typing import Any, TypeVar, cast
 import httpx
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from replenish.contracts.reader import read_contracts
 from replenish.errors import RequestRefused
 from replenish.ingest.events.event_door import EventDoor
+from replenish.ingest.http import sibling_messages
 from replenish.ingest.http import siblings as siblings_module
 from replenish.ingest.http.app import HttpDoorOptions, build_app
 from replenish.ingest.http.credentials import HttpSource, Sender
@@ -358,6 +359,14 @@ def feed(taken: Frames, data: bytes) -> None:
 MESSAGES = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=60)), max_size=8)
 
 
+@pytest.fixture()
+def _little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The buffer has to grow, and now and then is just as long as a message."""
+    monkeypatch.setattr(sibling_messages, "FIRST_BUFFER_BYTES", 16)
+
+
+@pytest.mark.usefixtures("_little_room")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(MESSAGES)
 def test_messages_that_come_a_byte_at_a_time_are_whole(messages: list[tuple[bytes, bytes]]) -> None:
     taken, stream = _Taken(), b"".join(frame(body, head) for head, body in messages)
@@ -366,6 +375,9 @@ def test_messages_that_come_a_byte_at_a_time_are_whole(messages: list[tuple[byte
     assert taken.messages == messages
 
 
+@pytest.mark.usefixtures("_little_room")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([(b"", bytes(8))], [4, 12], b"")
 @given(MESSAGES, st.lists(st.integers(0, 800), max_size=12), st.binary(max_size=7))
 def test_messages_that_are_cut_anywhere_are_whole(
     messages: list[tuple[bytes, bytes]], cuts: list[int], beginning: bytes
