@@ -28,7 +28,7 @@ from replenish.ingest.http import siblings as siblings_module
 from replenish.ingest.http.app import HttpDoorOptions, build_app
 from replenish.ingest.http.credentials import HttpSource, Sender
 from replenish.ingest.http.envelopes import RowReader
-from replenish.ingest.http.sibling_messages import Frames, Question, encode_message, read_reply
+from replenish.ingest.http.sibling_messages import Frames, Question, Reply, encode_message, read_reply
 from replenish.ingest.http.siblings import MOST_ASKED, SMALLEST_BYTES, Sibling, Siblings, judge
 from replenish.stores.event_run import LARGEST_RUN_BYTES, EventRun
 from replenish.stores.group_commit import GroupCommit
@@ -418,21 +418,20 @@ def test_a_late_answer_is_dropped_and_the_next_one_goes_to_its_question(
     run(work())
 
 
-def test_what_is_answered_makes_room_while_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = body_of(20)
-    monkeypatch.setattr(siblings_module, "MOST_BYTES_ASKED", 3 * len(body))
-
+def test_what_is_answered_makes_room_while_others_wait(tmp_path: Path) -> None:
     async def work() -> None:
-        a, b = pair(tmp_path)
-        async with at_work(a, b):
-            sibling = await ready(a)
-            before = sibling.ask(ASKED, body)
-            for _ in range(6):
-                behind = sibling.ask(ASKED, body)
-                assert await before is not None
-                assert sibling.may_be_asked()
-                before = behind
-            assert await before is not None
+        async def silent(head: bytes, body: bytes) -> bytes:
+            return b""
+
+        siblings = asking(tmp_path / "b.sock")
+        async with pretender(tmp_path / "b.sock", silent) as writers, at_work(siblings):
+            sibling = await ready(siblings)
+            first, second = sibling.ask(ASKED, bytes(100)), sibling.ask(ASKED, bytes(30))
+            await until(lambda: writers)
+            writers[0].write(frame(encode_message(Reply(1, True))))
+            assert await first is None
+            asked = sibling._asking
+            assert asked is not None and (asked.n_waiting, asked.n_bytes_asked, second.done()) == (1, 30, False)
 
     run(work())
 
