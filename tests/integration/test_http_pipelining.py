@@ -325,9 +325,10 @@ def test_an_unreadable_body_behind_a_full_queue_is_kept_in_its_place(
     assert ids[:20_000] == flat(offered) and ids[20_001:] == ["after"]
 
 
-def test_a_line_is_read_no_further_ahead_than_a_few_requests(layout: RootLayout) -> None:
+@pytest.mark.parametrize(("n_requests", "n_rows"), [(200, 8), (30, 53)], ids=["many requests", "large ones"])
+def test_a_line_is_read_no_further_ahead_than_a_few_requests(layout: RootLayout, n_requests: int, n_rows: int) -> None:
     row = event("#").replace(b'"units"', b'"note":"%s","units"' % (b"x" * 30_000))
-    offered = [[f"{nr}-{k}" for k in range(8)] for nr in range(200)]
+    offered = [[f"{nr}-{k}" for k in range(n_rows)] for nr in range(n_requests)]
     line = b"".join(request(b"".join(row.replace(b"#", id_.encode()) for id_ in ids)) for ids in offered)
     with serving(layout.root, REPLENISH_FAILPOINT="journal.before_commit:delay:2") as door:
         with door.connect() as connection:

@@ -193,13 +193,7 @@ class Journal(JournalReader):
             self._writer.execute("rollback")
             self._writer.execute("begin immediate")
             return None
-        parts = entries.parts if isinstance(entries, JoinedEntries) else (entries,)
-        if all(isinstance(part, EventRun) for part in parts):
-            return AcceptedRange(range(tail.seq + 1, tail.seq + 1 + len(entries)))
-        return [
-            Receipt("dead" if entry.type == EVENT_DEAD else "accepted", seq)
-            for seq, entry in enumerate(entries, tail.seq + 1)
-        ]
+        return _accepted(entries, tail.seq + 1)
 
     def _tail(self, *, as_standby: bool) -> Tail:
         row: tuple[Any, ...] = self._writer.execute(TAIL).fetchall()[0]
@@ -249,6 +243,24 @@ def set_letter_status(connection: apsw.Connection, nrs: list[int], status: Lette
         if connection.execute("select 1 from dead_letters where nr = ?", (nr,)).fetchone() is None:
             raise OutOfRange("there is no dead letter of this number", nr=nr)
         connection.execute(change, (status, time, nr))
+
+
+def _accepted(entries: Sequence[EventEntry], first: int) -> Sequence[Receipt]:
+    """Receipts of entries that were all new, without taking runs apart."""
+    parts = entries.parts if isinstance(entries, JoinedEntries) else (entries,)
+    if all(isinstance(part, EventRun) for part in parts):
+        return AcceptedRange(range(first, first + len(entries)))
+    receipts: list[Receipt] = []
+    for part in parts:
+        seqs = range(first + len(receipts), first + len(receipts) + len(part))
+        if isinstance(part, EventRun):
+            receipts += AcceptedRange(seqs)
+        else:
+            receipts += [
+                Receipt("dead" if entry.type == EVENT_DEAD else "accepted", seq)
+                for entry, seq in zip(part, seqs, strict=True)
+            ]
+    return receipts
 
 
 def _same(known: JournalRecord, offered: JournalRecord) -> int:

@@ -318,3 +318,17 @@ def test_ends_are_32_bits_little_endian() -> None:
     packed = run_of(9).packed()
     assert isinstance(packed, PackedRun)
     assert struct.unpack("<9I", packed.ends) == tuple(9 * nr for nr in range(1, 10))
+
+
+def test_a_run_beside_single_events_is_written_without_unpacking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bytes:
+        raise AssertionError("nobody asked for the bodies")
+
+    run = packed_elsewhere(as_run([event(f"{nr}", body) for nr, body in enumerate(PACKABLE)]))
+    parts = [[event("first", {"nr": 1}), dead_event("dead")], run, [event("last", {"nr": 2})]]
+    monkeypatch.setattr("replenish.stores.event_run.unpack_bodies", refuse)
+    receipts = Journal(tmp_path / "journal.sqlite").append_events(JoinedEntries(parts), now=NOW)
+    assert [receipt.outcome for receipt in receipts] == ["accepted", "dead", *["accepted"] * 13]
+    assert [receipt.seq for receipt in receipts] == list(range(1, 16))

@@ -27,7 +27,7 @@ class BodyCycle(RequestResponseCycle):
             on_response=on_response,
         )
         self.parts: list[bytes] = []
-        self.n_bytes = 0
+        self.n_unread_bytes = 0
 
     async def receive(self) -> Any:
         """What came of the body since the last call."""
@@ -40,7 +40,7 @@ class BodyCycle(RequestResponseCycle):
             self.message_event.clear()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        parts, self.parts, self.n_bytes = self.parts, [], 0
+        parts, self.parts, self.n_unread_bytes = self.parts, [], 0
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 

@@ -175,9 +175,9 @@ class PipeliningProtocol(HttpToolsProtocol):
         if cycle.response_complete:
             return
         cycle.parts.append(body)
-        cycle.n_bytes += len(body)
+        cycle.n_unread_bytes += len(body)
         self.line[-1].n_bytes += len(body)
-        if cycle.n_bytes > HIGH_WATER_BYTES:
+        if cycle.n_unread_bytes > HIGH_WATER_BYTES:
             self.flow.pause_reading()
         cycle.message_event.set()
 
