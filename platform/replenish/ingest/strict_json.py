@@ -2,7 +2,7 @@
 
 JSON as RFC 8259 has it (no NaN, no Infinity, no comments, UTF-8 without a byte order mark), and beyond that: no key
 twice, whole numbers within 64 bits, no number too great for a float, no lone surrogates, no control characters but tab
-and line ends, at most 64 levels deep, texts of at most 1 MiB.
+and line ends, at most 64 levels deep, texts of at most 1 MiB, beyond that length at most 100,000 commas.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from replenish.errors import EventFault
 
 MAX_DEPTH = 64
 MAX_TEXT_BYTES = 1 << 20
+MAX_COMMAS = 100_000
+"""Of an object longer than a text may be: a value costs two bytes to send and sixty to hold."""
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _Whole = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
@@ -36,6 +38,8 @@ def strict_object(body: bytes) -> dict[str, Any]:
         EventFault: `not_json`, `wrong_encoding`, `duplicate_key`, `too_deep`, `out_of_range`, `control_character`,
             `lone_surrogate` or `too_large`.
     """
+    if len(body) > MAX_TEXT_BYTES and body.count(b",") > MAX_COMMAS:
+        raise EventFault("too_large", f"more than {MAX_COMMAS} values")
     try:
         value = _decode(body)
     except UnicodeDecodeError as error:

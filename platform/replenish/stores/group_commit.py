@@ -149,6 +149,12 @@ class GroupCommit:
             self._is_closed = True
             self._changed.notify()
         self._thread.join()
+        # A caller of `write_lone` may be in the middle of it, and puts back what another process made it give up.
+        with self._turn:
+            group = self._taken()
+            if group:
+                self._commit(group)
+                self._count_out(group)
 
     def _run(self) -> None:
         while self._is_wanted():

@@ -161,11 +161,7 @@ class Journal(JournalReader):
             raise WriterFailed("the journal's writer has stopped: end this process", cause=self._failed, path=self.path)
         try:
             failpoint("journal.before_begin")
-            self._writer.execute("begin immediate")
-            if has_moved(self._writer):
-                # Set aside by the doctor, most likely: what is written there nobody would ever find again.
-                self._failed = "the journal's file was replaced"
-                raise WriterFailed("the journal was replaced: end this process and start it again", path=self.path)
+            self._begin()
             yield self._tail(as_standby=as_standby)
             failpoint("journal.before_commit")
             self._writer.execute("commit")
@@ -191,9 +187,16 @@ class Journal(JournalReader):
             insert_events(self._writer, entries, tail, time)
         except apsw.ConstraintError:
             self._writer.execute("rollback")
-            self._writer.execute("begin immediate")
+            self._begin()
             return None
         return _accepted(entries, tail.seq + 1)
+
+    def _begin(self) -> None:
+        self._writer.execute("begin immediate")
+        if has_moved(self._writer):
+            # Set aside by the doctor, most likely: what is written there nobody would ever find again.
+            self._failed = "the journal's file was replaced"
+            raise WriterFailed("the journal was replaced: end this process and start it again", path=self.path)
 
     def _tail(self, *, as_standby: bool) -> Tail:
         row: tuple[Any, ...] = self._writer.execute(TAIL).fetchall()[0]

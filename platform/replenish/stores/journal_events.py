@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple, cast
 
 import apsw
 
+from replenish.errors import DamagedLog
 from replenish.stores.event_run import EventRun, in_runs
 from replenish.stores.journal_chain import (
     LetterRow,
@@ -23,7 +25,15 @@ from replenish.stores.journal_chain import (
     next_chain,
     shared_header,
 )
-from replenish.stores.journal_entry import EVENT_DEAD, DeadLetter, EventEntry, Outcome, Receipt, RepeatedConflict
+from replenish.stores.journal_entry import (
+    EVENT_DEAD,
+    RUN_TYPES,
+    DeadLetter,
+    EventEntry,
+    Outcome,
+    Receipt,
+    RepeatedConflict,
+)
 from replenish.stores.journal_identity import insert_record_row, known_places
 from replenish.stores.journal_runs import insert_runs, next_run
 
@@ -153,7 +163,7 @@ def sort_out(connection: apsw.Connection, entries: Sequence[EventEntry], tail: T
             take(entry, "dead" if entry.type == EVENT_DEAD else "accepted")
             continue
         receipt: type[Receipt] = Receipt
-        if not is_same(first, entry):
+        if not is_same(first, entry) and not is_same(_with_body(connection, known, first, entry), entry):
             dead = conflict_of(entry, first.seq)
             known |= {} if (dead.source, dead.id) in known else _probe(connection, [(dead.source, dead.id)])
             again = known.get((dead.source, dead.id))
@@ -218,8 +228,31 @@ def _probe(connection: apsw.Connection, identities: list[tuple[str, str]]) -> di
     for first in sorted(places):
         if places[first] in known:
             continue
-        run = next_run(select, first - 1, first)
-        for seq, id_, body in () if run is None else run.parts():
+        run = next_run(select, first - 1, first, with_bodies=False)
+        for seq, id_, _ in () if run is None else run.parts():
             if run is not None and seq in places:
-                known[run.source, id_] = Known(seq, run.type, run.subject, body, *run.digests_at(seq))
+                known[run.source, id_] = Known(seq, run.type, run.subject, None, *run.digests_at(seq))
     return known
+
+
+def _with_body(
+    connection: apsw.Connection, known: dict[tuple[str, str], Known], first: Known, entry: EventEntry
+) -> Known:
+    """The record with its body, where it lies in a run; its neighbours in `known` get theirs along.
+
+    Unchanged where the run cannot be unpacked: what is offered is kept as a conflict, and the damage, which the doctor
+    finds, stops nobody else.
+    """
+    if first.data is not None or first.canonical is not None or first.type not in RUN_TYPES:
+        return first
+
+    def select(query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return connection.execute(query, values).fetchall()
+
+    with suppress(DamagedLog):
+        run = next_run(select, first.seq - 1, first.seq)
+        for seq, id_, body in () if run is None else run.parts():
+            near = known.get((entry.source, id_))
+            if near is not None and near.seq == seq:
+                known[entry.source, id_] = near._replace(data=body)
+    return known[entry.source, entry.id]

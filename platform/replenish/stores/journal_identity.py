@@ -28,6 +28,7 @@ _INSERT_PACKED = (
     "insert into identities (source_nr, id, seq) select nr, offered.value, ?2 + offered.key"
     " from sources cross join json_each(?3) offered where name = ?1"
 )
+_MOVE = "update identities set seq = ? where id = ? and source_nr = (select nr from sources where name = ?)"
 _INSERT_ROW = (
     "insert into records (seq, source, id, type, subject, time, dataschema, data, traceparent, epoch, body_digest,"
     " chain) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -42,6 +43,19 @@ def insert_record_row(connection: apsw.Connection, row: LogRow) -> None:
     """
     insert_identities(connection, row.source, [row.id], row.seq)
     connection.execute(_INSERT_ROW, row)
+
+
+def insert_repeated_row(connection: apsw.Connection, row: LogRow) -> None:
+    """Insert a record whose identity an earlier one has, and keeps: both were acknowledged, while the list of
+    identities was damaged.
+
+    Raises:
+        apsw.ConstraintError: Its place is taken.
+    """
+    ((first,),) = connection.execute(FIND_SEQ, (row.source, row.id)).fetchall()
+    connection.execute(_MOVE, (row.seq, row.id, row.source))
+    connection.execute(_INSERT_ROW, row)
+    connection.execute(_MOVE, (first, row.id, row.source))
 
 
 def insert_identities(connection: apsw.Connection, source: str, ids: Sequence[str], first_seq: int) -> None:

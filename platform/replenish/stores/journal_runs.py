@@ -58,10 +58,10 @@ COUNTS = (
 """Identities, and the records they should stand for."""
 LAST_LINK = (
     "select seq, chain, epoch from (select seq, chain, epoch from records order by seq desc limit 1) union all"
-    " select seq, chain, epoch from (select last_seq as seq, chain, epoch from event_runs"
+    " select seq, chain, epoch from (select last_seq as seq, substr(chains, -32) as chain, epoch from event_runs"
     " order by first_seq desc limit 1) order by seq desc limit 1"
 )
-
+"""The column `chain` of a run says the same and is not read: only what `verify_chain` looks at may be linked to."""
 TAIL = LAST_LINK.join(
     (
         "select last.seq, last.chain, last.epoch, (select value from meta where name = 'standby') from (select 1)"
@@ -85,7 +85,7 @@ class RunRow(NamedTuple):
     traceparent: str | None
     epoch: int
     chain: bytes
-    """At its last event."""
+    """At its last event; `chains` is what counts."""
     ids: bytes
     ends: bytes
     digests: bytes

@@ -22,7 +22,8 @@ from replenish.stores.locks import hold
 from replenish.stores.segments import Segment, sealed_segments
 
 KEEP_DAYS = 30
-_DONE = "trimmed_to"
+TRIMMED_TO = "trimmed_to"
+"""Name of the setting: the last place up to which whole segments are trimmed."""
 _CLEAR = "update records set data = null, canonical_digest = ? where seq = ?"
 
 
@@ -36,7 +37,7 @@ def trim(journal: Journal, layout: RootLayout, *, now: datetime, keep_days: int 
     with hold(layout.locks / "seal.lock", "trim the journal"):
         before = (now - timedelta(days=keep_days)).astimezone(UTC).isoformat()
         settled = _settled_to(journal)
-        done = int(journal.meta(_DONE) or 0)
+        done = int(journal.meta(TRIMMED_TO) or 0)
         n_cleared = 0
         for segment in sealed_segments(layout.segments):
             if segment.last_seq > done:
@@ -57,7 +58,7 @@ def _trim_range(journal: Journal, segment: Segment, before: str, settled: dict[s
         raise DamagedLog(
             "a sealed segment holds other entries than the journal: nothing of it is trimmed", segment=segment.path
         )
-    follows = int(journal.meta(_DONE) or 0) == segment.first_seq - 1
+    follows = int(journal.meta(TRIMMED_TO) or 0) == segment.first_seq - 1
     with journal.transaction(as_standby=bool(journal.meta("standby"))):
         # Those in runs are not in `records`: both ways of keeping them are gone through.
         journal.connection.executemany(
@@ -66,7 +67,7 @@ def _trim_range(journal: Journal, segment: Segment, before: str, settled: dict[s
         for first, last in _spans([event.seq for event in may_go]):
             clear_bodies(journal.connection, first, last)
         if follows and len(may_go) == len(events):
-            journal.set_meta(_DONE, str(segment.last_seq))
+            journal.set_meta(TRIMMED_TO, str(segment.last_seq))
         failpoint("trim.before_commit")
     failpoint("trim.after_commit")
     return len(may_go)

@@ -96,10 +96,10 @@ def _accepted(ids: Sequence[str], seqs: Sequence[int], *, is_minimal: bool) -> R
 
 def _accepted_rows(ids: Sequence[str], seqs: Sequence[int]) -> msgspec.Raw:
     """`RowVerdict` of accepted rows as JSON, without an object for each."""
-    names = _encode(ids)[2:-2].decode().split('","')
-    if len(names) != len(ids):
-        # An id with quotation marks.
-        names = [_encode(id_)[1:-1].decode() for id_ in ids]
+    packed = _encode(ids)
+    # One with a quotation mark could look as if it were two.
+    is_escaped = b"\\" in packed
+    names = [_encode(id_)[1:-1].decode() for id_ in ids] if is_escaped else packed[2:-2].decode().split('","')
     rows = [
         f'{{"row":{nr},"id":"{name}","outcome":"accepted","seq":{seq}}}'
         for nr, (name, seq) in enumerate(zip(names, seqs, strict=True), 1)

@@ -12,7 +12,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 class BodyCycle(RequestResponseCycle):
     """uvicorn's, but the parts of a body are joined where they are used, and nowhere copied before."""
 
-    def __init__(self, transport: Any, like: RequestResponseCycle, flow: FlowControl, on_response: Any) -> None:
+    def __init__(
+        self, transport: Any, like: RequestResponseCycle, flow: FlowControl, *, on_response: Any, on_end: Any
+    ) -> None:
         super().__init__(
             scope=like.scope,
             transport=transport,
@@ -28,6 +30,14 @@ class BodyCycle(RequestResponseCycle):
         )
         self.parts: list[bytes] = []
         self.n_unread_bytes = 0
+        self._on_end = on_end
+
+    async def run_asgi(self, app: Any) -> None:
+        """The application's whole work on this request."""
+        try:
+            await super().run_asgi(app)
+        finally:
+            self._on_end()
 
     async def receive(self) -> Any:
         """What came of the body since the last call."""

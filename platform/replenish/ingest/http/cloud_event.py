@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, NamedTuple
 
@@ -14,6 +15,7 @@ from replenish.contracts.event_struct import EventStruct
 from replenish.errors import EventFault
 from replenish.ingest.events.offered_event import EventOperation
 from replenish.ingest.reasons import UNKNOWN_FEED
+from replenish.ingest.strict_json import MAX_TEXT_BYTES
 from replenish.stores.journal_entry import EVENT_DELETE, EVENT_UPSERT
 
 OPERATIONS: dict[str, EventOperation] = {EVENT_UPSERT: "upsert", EVENT_DELETE: "delete"}
@@ -51,6 +53,12 @@ class PlainEnvelope(Envelope):
     data: dict[str, Whole64 | float | str | bool | None] | msgspec.UnsetType = msgspec.UNSET  # type: ignore[assignment]
 
 
+class _Named(msgspec.Struct):
+    id: str | None = None
+    source: str | None = None
+
+
+_DECODE_NAMED = msgspec.json.Decoder(_Named).decode
 ATTRIBUTES = frozenset(Envelope.__struct_fields__)
 DECODE_ENVELOPE = msgspec.json.Decoder(Envelope).decode
 DECODE_PLAIN = msgspec.json.Decoder(PlainEnvelope).decode
@@ -162,6 +170,12 @@ def trace_context(traceparent: str | None) -> str | None:
 
 def lenient_identity(row: bytes) -> tuple[str | None, str | None]:
     """Id and source of a row that cannot be accepted, where a lenient reader finds them: for the sender's sake."""
+    if len(row) > MAX_TEXT_BYTES:
+        # Without making the values between them.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            named = _DECODE_NAMED(row)
+            return named.id, named.source
+        return None, None
     try:
         value = json.loads(row)
     except (ValueError, RecursionError):

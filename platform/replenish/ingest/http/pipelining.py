@@ -123,11 +123,13 @@ class PipeliningProtocol(HttpToolsProtocol):
     cycle: BodyCycle
     is_over = False
     """What was read last is no HTTP: nothing more is read, what came before it is still answered."""
+    _is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection, with nobody in its line."""
         super().connection_made(transport)
         self.line: deque[LineTurn] = deque()
+        self._n_at_work = 0
         self.flow = HeldFlow(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -138,6 +140,9 @@ class PipeliningProtocol(HttpToolsProtocol):
                 turn.cycle.message_event.set()
             turn.come()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._is_lost = True
+        self._let_go()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
@@ -164,7 +169,9 @@ class PipeliningProtocol(HttpToolsProtocol):
             # uvicorn has another one where there are too many requests, of which it knows one a connection.
             app = self.app
         turn = LineTurn(self)
-        self.cycle = BodyCycle(turn, like, self.flow, lambda: self._is_answered(turn))
+        self.cycle = BodyCycle(
+            turn, like, self.flow, on_response=lambda: self._is_answered(turn), on_end=self._is_worked_off
+        )
         self.cycle.scope["extensions"] = {TURN: turn}  # type: ignore[dict-item]
         turn.cycle, turn.app = self.cycle, app
         self._join(turn)
@@ -200,6 +207,7 @@ class PipeliningProtocol(HttpToolsProtocol):
                 if not has_room or not self._may_start(before):
                     return
                 turn.is_started = True
+                self._n_at_work += 1
                 super()._start_asgi_task(turn.cycle, turn.app)  # type: ignore[arg-type]
             n_bytes += turn.n_bytes
             before = turn
@@ -261,7 +269,7 @@ class PipeliningProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         turn.is_answered = True
         while self.line and self.line[0].is_answered:
-            self.line.popleft()
+            self.line.popleft().cycle = None
             if self.line and not self.transport.is_closing():
                 self.line[0].come()
         if self.transport.is_closing():
@@ -270,6 +278,21 @@ class PipeliningProtocol(HttpToolsProtocol):
         if not self.line:
             self._unset_keepalive_if_required()
             self._keep_alive()
+
+    def _is_worked_off(self) -> None:
+        self._n_at_work -= 1
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody will be answered and nobody is at work: what refers to one another would stay until the next
+        collection of garbage, bodies and answers included.
+        """
+        if not self._is_lost or self._n_at_work:
+            return
+        for turn in self.line:
+            turn.cycle = None
+        self.line.clear()
+        self.cycle = self.scope = None  # type: ignore[assignment]
 
     def _keep_alive(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)

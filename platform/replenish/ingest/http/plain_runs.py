@@ -35,6 +35,8 @@ _DECODE_ROW = msgspec.json.Decoder(dict[str, Any]).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
 _ANY_VALUE = Whole64 | float | str | bool | None | UnsetType
 _LONGEST_INSTANT = 64
+MOST_OTHER_FIELDS = 32
+"""Fields that the contract does not know. What is compiled for a shape is kept, and grows with its fields."""
 _SHARED = ("specversion", "source", "type", "subject")
 
 
@@ -82,6 +84,8 @@ class FirstRow(NamedTuple):
 
 def first_envelope(row: bytes) -> FirstRow | None:
     """What a run of rows like this one would share; None where it can be no run."""
+    if len(row) > MAX_TEXT_BYTES:
+        return None
     try:
         fields = _DECODE_ROW(row)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -95,7 +99,10 @@ def first_envelope(row: bytes) -> FirstRow | None:
 
 
 def line_ends(body: bytes) -> list[int]:
-    """The places of the line ends; no slower than numpy, which lets go of Python's lock and has to wait for it."""
+    """The places of the line ends; the caller has counted them, since one is a byte to send and an object to hold.
+
+    No slower than numpy, which lets go of Python's lock and has to wait for it.
+    """
     found: list[int] = []
     find, place = body.find, -1
     while (place := find(_LINE_END, place + 1)) >= 0:
@@ -126,6 +133,8 @@ def plain_rows(
         return None
     first = body[: ends[0] + 1]
     try:
+        if len(fields["data"]) > len(shape.columns) + MOST_OTHER_FIELDS:
+            return None
         shared = tuple((name, fields[name]) for name in fields if name in _SHARED)
         compiled = _compiled(shape, tuple(fields), shared, tuple(fields["data"]))
         if compiled is None or _encode_lines(compiled.decode(first)) != first:

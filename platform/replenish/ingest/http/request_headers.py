@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
+
+from replenish.errors import EventFault, RequestRefused
+from replenish.ingest.http.cloud_event import check_name
 
 
 def headers_of(scope: MutableMapping[str, Any]) -> dict[str, str]:
@@ -20,3 +23,18 @@ def binary_attributes(headers: Mapping[str, str]) -> dict[str, str]:
     """The `ce-` headers without it, percent-decoded as the HTTP binding of CloudEvents has them."""
     attributes = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
     return {**attributes, "datacontenttype": headers["content-type"]}
+
+
+def named_source(query: bytes) -> str | None:
+    """What the address names as the source of rows without one.
+
+    Raises:
+        RequestRefused: 400, it can be no source.
+    """
+    named = parse_qs(query.decode("latin-1")).get("source", [None])[0]
+    try:
+        if named is not None:
+            check_name("source", named)
+    except EventFault as fault:
+        raise RequestRefused(400, "bad_source", f"the parameter source {fault.rule}") from None
+    return named

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs
 
 from replenish.errors import JournalOverloaded, RequestRefused, StoreError, StoreFull
 from replenish.ingest.events.event_door import EventDoor
@@ -21,7 +20,7 @@ from replenish.ingest.http.credentials import Credentials, Sender
 from replenish.ingest.http.envelopes import RowReader
 from replenish.ingest.http.limits import ClientGone, HttpLimits, InFlightBytes, Receive, decoded_body, read_raw_body
 from replenish.ingest.http.metrics import DoorMetrics
-from replenish.ingest.http.request_headers import binary_attributes, headers_of
+from replenish.ingest.http.request_headers import binary_attributes, headers_of, named_source
 from replenish.ingest.http.request_pieces import ROWS_PER_SUBMISSION, Read, offered_ids, read_pieces
 from replenish.ingest.http.request_rows import layout_of, media_type_of, split_rows
 from replenish.ingest.http.siblings import Question, Siblings
@@ -168,11 +167,8 @@ class _Request:
             failpoint("http.received")
             sender = sender or door.credentials.sender_by_signature(headers, raw)
             self.reader = reader = self._reader(sender)
-            body = await decoded_body(raw, headers.get("content-encoding", "").lower(), door.limits)
-            if body is not raw:
-                door.room.take(len(body))
-                held += len(body)
-                self.raw = body
+            self.raw = body = await self._decoded(raw)
+            held += len(body) if body is not raw else 0
             if ("ce-specversion" in headers or "ce-id" in headers) and media_type == "application/json":
                 event = reader.read_binary(binary_attributes(headers), body)
                 return await self._settle([event], is_single=True)
@@ -203,6 +199,23 @@ class _Request:
         """It is answered: while a slow reader takes the answer, nothing of the body is held."""
         self.raw, self.reader = b"", None
 
+    async def _decoded(self, raw: bytes) -> bytes:
+        """The body after its content encoding; if that is another one, room is taken for it."""
+        door, encoding = self._door, self._headers.get("content-encoding", "").lower()
+        body = await decoded_body(raw, encoding, door.limits)
+        if body is raw:
+            return raw
+        try:
+            door.room.take(len(body))
+        except RequestRefused:
+            # It may be the requests before it on its own connection that take the room.
+            del body
+            if not await self.turn.come_first():
+                raise
+            body = await decoded_body(raw, encoding, door.limits)
+            door.room.take(len(body))
+        return body
+
     async def _judged_by_sibling(self, sender: Sender, body: bytes, now: datetime) -> EventRun | None:
         """What an idle sibling makes of the rows, the next request of the connection being read meanwhile."""
         siblings = self._door.siblings
@@ -222,8 +235,8 @@ class _Request:
 
     def _source(self, sender: Sender) -> str:
         """What rows without a source are filed under."""
-        named = parse_qs(self._query.decode("latin-1")).get("source", [])
-        return named[0] if named and sender.grants is None else sender.default_source or DEFAULT_SOURCE
+        named = named_source(self._query) if sender.grants is None else None
+        return named or sender.default_source or DEFAULT_SOURCE
 
     def _reader(self, sender: Sender) -> RowReader:
         source, traceparent = self._source(sender), self._headers.get("traceparent")

@@ -22,14 +22,21 @@ DRAIN_SECONDS = 40
 """A stop waits this long for requests that are under way: longer than a body may take."""
 IDLE_SECONDS = 75
 """A connection without a request is kept this long."""
+STUCK_SECONDS = 30
+"""A sender that takes nothing of its answers for this long is cut off: what it was not told it will send again."""
 
 
 class DeadlineProtocol(PipeliningProtocol):
-    """HTTP/1.1 where headers have to arrive whole, in time and within a size; uvicorn itself would wait for ever."""
+    """HTTP/1.1 where headers have to arrive whole, in time and within a size, and answers have to be taken; uvicorn
+    itself would wait for ever.
+    """
 
     limits = HttpLimits()
+    stuck_seconds: float = STUCK_SECONDS
     _deadline: asyncio.TimerHandle | None = None
+    _look_at_reader: asyncio.TimerHandle | None = None
     _header_bytes = 0
+    """Since the request began, or since the last part of its body: chunks have extensions and trailers."""
     _is_in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,18 +47,28 @@ class DeadlineProtocol(PipeliningProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, and its deadline with it."""
         self._headers_are_here()
+        self._reads_on()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request; those before the end of the headers are counted."""
-        if not self._is_in_body:
-            if self._deadline is None:
-                self._await_headers()
-            self._header_bytes += len(data)
+        """Bytes of a request; those that are no body are counted."""
+        if not self._is_in_body and self._deadline is None:
+            self._await_headers()
+        self._header_bytes += len(data)
         super().data_received(data)
         is_open = not self.is_over and not self.transport.is_closing()
-        if is_open and not self._is_in_body and self._header_bytes > self.limits.header_bytes:
+        if is_open and self._header_bytes > self.limits.header_bytes:
             self.send_400_response("The headers are too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what follows the body has no meaning here and is not kept."""
+        if not self._is_in_body:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._header_bytes = 0
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """The headers are whole; the body has a deadline of its own where it is read."""
@@ -63,7 +80,18 @@ class DeadlineProtocol(PipeliningProtocol):
     def on_message_complete(self) -> None:
         """The request is whole; the next one starts its own deadline."""
         self._is_in_body = False
+        self._header_bytes = 0
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The sender takes its answers more slowly than they come: from now on it has to take some."""
+        super().pause_writing()
+        self._watch_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has taken most of them."""
+        self._reads_on()
+        super().resume_writing()
 
     def _await_headers(self) -> None:
         self._header_bytes = 0
@@ -76,6 +104,21 @@ class DeadlineProtocol(PipeliningProtocol):
             self._deadline = self.loop.call_later(self.limits.header_seconds, self._cut_off)
         elif not self.transport.is_closing():
             self.transport.close()
+
+    def _watch_reader(self, n_bytes: int) -> None:
+        self._look_at_reader = self.loop.call_later(self.stuck_seconds, self._cut_off_reader, n_bytes)
+
+    def _cut_off_reader(self, n_before: int) -> None:
+        n_bytes = self.transport.get_write_buffer_size()
+        if n_bytes < n_before:
+            self._watch_reader(n_bytes)
+        else:
+            self.transport.abort()
+
+    def _reads_on(self) -> None:
+        if self._look_at_reader is not None:
+            self._look_at_reader.cancel()
+            self._look_at_reader = None
 
     def _headers_are_here(self) -> None:
         if self._deadline is not None:

@@ -40,6 +40,8 @@ KINDS: dict[str, str] = {
     "journal_gap": "entries are missing in the middle of the journal",
     "journal_chain": "an entry of the journal is not the one that was written: the chain of hashes breaks",
     "journal_epoch": "an older writer wrote behind a newer one",
+    "journal_identities": "the journal's list of who is in it is not that of its entries: an event that is sent again "
+    "could be taken twice, or a new one for a known one",
     "journal_behind": "the journal lacks entries that were acknowledged and sealed: an older copy of it was put back, "
     "and what it takes would bear their places",
     "segment_missing": "a sealed part of the log is gone",

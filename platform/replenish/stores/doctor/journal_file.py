@@ -47,7 +47,8 @@ def check_journal_file(path: Path, *, is_expected: bool, is_thorough: bool) -> l
     Args:
         path: The SQLite file.
         is_expected: Whether anything else (segments, tables) shows that there was a journal.
-        is_thorough: Read every page, every entry and compute the whole chain of hashes; else only its newest end.
+        is_thorough: Read every page, every entry, compute the whole chain of hashes and look up every identity; else
+            only the newest end of the chain.
 
     Raises:
         StoreError: It was written by a newer release, which alone can judge it.
@@ -69,7 +70,10 @@ def check_journal_file(path: Path, *, is_expected: bool, is_thorough: bool) -> l
     findings, fault = try_to_read(lambda: _order_faults(path) if is_thorough else [])
     if findings is None:
         return [_finding("journal_pages", path, fault)]
-    return findings or _chain_faults(path, is_whole=is_thorough) or _behind_its_segments(path)
+    findings = findings or _chain_faults(path, is_whole=is_thorough)
+    if is_thorough and not findings:
+        findings = _identity_faults(path)
+    return findings or _behind_its_segments(path)
 
 
 def _release_of(path: Path) -> int:
@@ -121,12 +125,27 @@ def _chain_faults(path: Path, *, is_whole: bool) -> list[Finding]:
         first = 1 if is_whole else max(1, reader.last_seq() - NEWEST_ENTRIES)
         reader.verify_chain(first)
     except DamagedLog as fault:
-        seq = fault.ids.get("seq")
-        span = (int(str(seq)), int(str(seq))) if seq is not None else None
+        span = _span_of(fault)
         return [_finding("journal_chain" if span else "journal_pages", path, str(fault), span)]
     finally:
         reader.close()
     return []
+
+
+def _identity_faults(path: Path) -> list[Finding]:
+    reader = JournalReader(path)
+    try:
+        reader.verify_identities()
+    except DamagedLog as fault:
+        return [_finding("journal_identities", path, str(fault), _span_of(fault))]
+    finally:
+        reader.close()
+    return []
+
+
+def _span_of(fault: DamagedLog) -> tuple[int, int] | None:
+    seq = fault.ids.get("seq")
+    return None if seq is None else (int(str(seq)), int(str(seq)))
 
 
 def _behind_its_segments(path: Path) -> list[Finding]:

@@ -21,8 +21,9 @@ from replenish.stores.journal import Journal, set_letter_status
 from replenish.stores.journal_chain import GENESIS, fault_of_row
 from replenish.stores.journal_entry import EVENT_TYPES, LETTER_DISCARDED, LETTER_REDRIVEN, LetterStatus
 from replenish.stores.journal_events import INSERT_LETTER
-from replenish.stores.journal_identity import insert_record_row
+from replenish.stores.journal_identity import insert_record_row, insert_repeated_row
 from replenish.stores.segments import SealedEntry
+from replenish.stores.trim import TRIMMED_TO
 
 ENTRIES_PER_COMMIT = 5_000
 _STATUS: dict[str, LetterStatus] = {LETTER_REDRIVEN: "redriven", LETTER_DISCARDED: "discarded"}
@@ -94,7 +95,10 @@ def _sound_entry(sources: Sequence[LogSource], seq: int, before: bytes) -> tuple
 
 def _insert(connection: apsw.Connection, entry: SealedEntry, restored: RestoredJournal, source: str) -> None:
     row = entry.row
-    insert_record_row(connection, row)
+    try:
+        insert_record_row(connection, row)
+    except apsw.ConstraintError:
+        insert_repeated_row(connection, row)
     connection.executemany(INSERT_LETTER, [(*letter, row.time, row.time) for letter in entry.letters])
     if row.type in _STATUS and row.data is not None:
         set_letter_status(connection, json.loads(row.data)["nrs"], _STATUS[row.type], row.time)
@@ -104,7 +108,10 @@ def _insert(connection: apsw.Connection, entry: SealedEntry, restored: RestoredJ
 
 
 def _keep_settings(journal: Journal, old: Path | None) -> None:
-    """The old journal's id and settings: the fence and the standbys know it by them."""
+    """The old journal's id and settings: the fence and the standbys know it by them.
+
+    Not how far it was trimmed: the bodies are back.
+    """
     if old is None or not old.is_file():
         return
 
@@ -116,4 +123,5 @@ def _keep_settings(journal: Journal, old: Path | None) -> None:
             connection.close()
 
     for name, value in try_to_read(settings)[0] or ():
-        journal.set_meta(name, value)
+        if name != TRIMMED_TO:
+            journal.set_meta(name, value)
