@@ -241,5 +241,13 @@ JOURNAL_DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
         "journal_epoch",
         lambda root: _one_row(root, "update records set epoch = 2 where seq = 2"),
     ),
+    "an identity gone": (
+        "journal_identities",
+        lambda root: _one_row(root, "delete from identities where seq = 3"),
+    ),
+    "an identity that leads elsewhere": (
+        "journal_identities",
+        lambda root: _one_row(root, "update identities set seq = 2 where seq = 3"),
+    ),
 }
 """Damage of the journal; a standby has every entry."""

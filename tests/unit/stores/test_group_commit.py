@@ -243,6 +243,28 @@ def test_where_others_wait_too_they_share_a_commit_of_the_thread(journal: HeldJo
     assert journal.sizes == [2]
 
 
+def test_closing_waits_for_a_lone_writer_and_writes_what_it_puts_back(journal: HeldJournal) -> None:
+    group = GroupCommit(journal, lambda: NOW)
+    future = group.submit([event("a")], is_waking=False)
+    lone = threading.Thread(target=group.write_lone)
+    lone.start()
+    assert journal.reached.wait(30)
+    journal.error = JournalOverloaded("another process is writing")
+    closing = threading.Thread(target=group.close)
+    closing.start()
+    closing.join(0.3)
+    assert closing.is_alive()
+
+    def no_more_trouble(entries, *, now):
+        return Journal.append_events(journal, entries, now=now)
+
+    journal.append_events = no_more_trouble  # type: ignore[method-assign]
+    journal.go.set()
+    closing.join(30)
+    assert future.result(0) == [Receipt("accepted", 1)]
+    lone.join(30)
+
+
 def test_a_lone_submission_behind_another_process_is_left_to_the_thread(journal: HeldJournal) -> None:
     journal.go.set()
     group = GroupCommit(journal, lambda: NOW)

@@ -17,7 +17,7 @@ from replenish.errors import DamagedLog
 from replenish.stores import packed_bodies
 from replenish.stores.doctor.journal_file import check_journal_file
 from replenish.stores.doctor.journal_restore import restore_journal
-from replenish.stores.doctor.journal_sources import JournalFileSource
+from replenish.stores.doctor.journal_sources import JournalFileSource, SegmentSource
 from replenish.stores.event_run import SHORTEST_RUN, EventRun, JoinedEntries, in_runs
 from replenish.stores.journal import Journal
 from replenish.stores.journal_chain import next_chain, shared_header
@@ -210,6 +210,90 @@ def test_bodies_that_cannot_be_unpacked_are_found_and_cost_no_identity(path: Pat
     assert check_journal_file(path, is_expected=True, is_thorough=True)
     restored = restore_journal(tmp_path / "new.sqlite", [JournalFileSource(path)], path)
     assert (restored.n_entries, restored.bodies_lost) == (64, list(range(2, 42)))
+
+
+def test_a_log_is_continued_behind_the_link_that_is_verified(path: Path, tmp_path: Path) -> None:
+    change(path, "delete from records where seq > 62; delete from identities where seq > 62")
+    change(path, "update event_runs set chain = zeroblob(32)")
+    journal = Journal(path)
+    assert journal.append_events(many(9, 100), now=NOW)[0] == ("accepted", 63)
+    assert journal.check() == []
+    restored = restore_journal(tmp_path / "new.sqlite", [JournalFileSource(path)], path)
+    assert (restored.n_entries, restored.lost, restored.beyond) == (71, None, None)
+
+
+def test_the_same_bytes_again_are_known_where_bodies_are_damaged_and_others_are_kept(path: Path) -> None:
+    change(path, "update event_runs set bodies = zeroblob(length(bodies)) where first_seq = 2")
+    journal = Journal(path)
+    assert journal.append_events(many(5), now=NOW) == [("duplicate", seq) for seq in range(2, 7)]
+    offered = [event("7", b'{"nr":7}'), event("8", {"nr": 9}), event("other")]
+    assert [r.outcome for r in journal.append_events(offered, now=NOW)] == ["conflict", "conflict", "accepted"]
+    assert len(journal.letter_rows(65, 66)) == 2
+
+
+LIST_FAULTS = [
+    "delete from identities where id = '3'",
+    "update identities set id = 'zzz' where id = '3'",
+    "update identities set seq = seq + 1 where id = '3'",
+    "delete from identities where id = 'z'",
+    "update identities set seq = 2 where id = 'z'",
+    "insert into identities select nr, 'never offered', 5 from sources where name = 'till'",
+    "delete from identities",
+]
+
+
+@pytest.mark.parametrize("sql", LIST_FAULTS)
+def test_a_list_of_identities_that_is_not_that_of_the_log_is_found_and_made_anew(
+    path: Path, tmp_path: Path, sql: str
+) -> None:
+    rows = list(JournalReader(path).rows())
+    change(path, sql)
+    assert JournalReader(path).check()
+    (finding,) = check_journal_file(path, is_expected=True, is_thorough=True)
+    assert finding.kind == "journal_identities"
+    new = tmp_path / "new.sqlite"
+    assert restore_journal(new, [JournalFileSource(path)], path).n_entries == 64
+    assert check_journal_file(new, is_expected=True, is_thorough=True) == []
+    journal = Journal(new)
+    assert list(journal.rows()) == rows
+    assert {r.outcome for r in journal.append_events([*many(40), event("z")], now=NOW)} == {"duplicate"}
+    assert journal.append_events([event("never offered")], now=NOW)[0].outcome == "accepted"
+
+
+def test_an_event_that_was_taken_twice_meanwhile_keeps_both_places(path: Path, tmp_path: Path) -> None:
+    change(path, "delete from identities where id in ('3', 'z')")
+    journal = Journal(path)
+    assert [r.seq for r in journal.append_events([event("3", {"nr": 3}), event("z")], now=NOW)] == [65, 66]
+    journal.close()
+    assert [f.kind for f in check_journal_file(path, is_expected=True, is_thorough=True)] == ["journal_identities"]
+    new = tmp_path / "new.sqlite"
+    assert restore_journal(new, [JournalFileSource(path)], path).n_entries == 66
+    assert check_journal_file(new, is_expected=True, is_thorough=True) == []
+    journal = Journal(new)
+    assert journal.check() == []
+    assert list(journal.rows()) == list(JournalReader(path).rows())
+    assert [r.seq for r in journal.append_events([event("3", {"nr": 3}), event("z")], now=NOW)] == [5, 63]
+
+
+def test_odd_ids_are_found_in_the_list(tmp_path: Path) -> None:
+    odd = ["a\x00b", 'x",', "back\\slash", "\u2028", "é", "e\u0301", "", "[", "\U0001f600", "1e3", "null"]
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.append_events([event(id_, {"nr": nr}) for nr, id_ in enumerate(odd)], now=NOW)
+    assert apsw.Connection(str(journal.path)).execute("select count(*) from event_runs").fetchone() == (1,)
+    assert journal.verify_identities() == len(odd)
+
+
+def test_a_restored_journal_is_trimmed_again(tmp_path: Path) -> None:
+    layout, journal = root(tmp_path)
+    journal.append_events(many(20), now=NOW)
+    settle(journal, 20)
+    seal(journal, layout, min_records=1)
+    assert trim(journal, layout, now=NOW + timedelta(days=60)) == 20
+    journal.close()
+    new = tmp_path / "new.sqlite"
+    restored = restore_journal(new, [SegmentSource(layout.segments), JournalFileSource(layout.journal)], layout.journal)
+    assert restored.bodies_lost == []
+    assert trim(Journal(new), layout, now=NOW + timedelta(days=60)) == 20
 
 
 def test_plain_bodies_of_the_release_before_are_read_as_they_are(path: Path) -> None:

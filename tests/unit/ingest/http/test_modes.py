@@ -249,3 +249,13 @@ def test_health_metrics_and_document_are_served(shop: Shop) -> None:
     document = shop.request("GET", "/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     assert "sales_fields" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    "ids", [["a", 'x",', "y", "z"], ['x",', "y"], ["a", '","', "b"], ['"', "\\", 'q"'], ["a", "b"]]
+)
+def test_the_answer_names_the_rows_as_they_were_sent(shop: Shop, ids: list[str]) -> None:
+    rows = lines(*({"id": id_, "data": fields(nr)} for nr, id_ in enumerate(ids)))
+    answer = shop.post("/events/sales", rows, NDJSON)
+    assert answer.status_code == 200
+    assert [verdict["id"] for verdict in answer.json()["verdicts"]] == ids

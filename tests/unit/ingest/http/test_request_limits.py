@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
+import tracemalloc
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +156,70 @@ def test_a_list_of_many_small_values_is_counted_before_it_is_built() -> None:
 def test_commas_inside_rows_are_no_rows() -> None:
     body = json.dumps([{"a": [1] * 50} for _ in range(100)]).encode()
     assert len(split_rows(body, "array", 100)) == 100
+
+
+@contextmanager
+def peak_below(n_bytes: int) -> Iterator[None]:
+    """The memory that Python takes in the block, beyond what it had."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        yield
+        assert tracemalloc.get_traced_memory()[1] - before < n_bytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture()
+def wide_shop(tmp_path: Path):
+    with open_shop(tmp_path) as opened:
+        yield opened
+
+
+def test_line_ends_are_counted_before_they_are_listed(wide_shop: Shop) -> None:
+    body = b"\n" * (4 << 20)
+    with peak_below(24 << 20):
+        assert wide_shop.post("/events/sales", body, NDJSON).status_code == 400
+
+
+def test_nothing_is_kept_of_rows_with_fields_that_nobody_knows(wide_shop: Shop) -> None:
+    def wide(nr: int) -> bytes:
+        others = {f"{nr}-{field}": 1 for field in range(20_000)}
+        return lines({"id": f"e-{nr}", "data": {**fields(nr), **others}}) + b"x\n" * 7
+
+    assert wide_shop.post("/events/sales", wide(0), NDJSON).status_code == 207
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for nr in range(1, 6):
+            assert wide_shop.post("/events/sales", wide(nr), NDJSON).json()["accepted"] == 1
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < 6 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_row_of_a_million_values_is_refused_before_they_are_made(wide_shop: Shop) -> None:
+    head = b'{"id":"many","source":"till","data":{"sale_id":"s","tags":['
+    row = head + b"[]," * 1_000_000 + b"[]]}}"
+    with peak_below(40 << 20):
+        answer = wide_shop.post("/events/sales", row + b"\n", NDJSON).json()
+    (verdict,) = answer["verdicts"]
+    assert (verdict["id"], verdict["outcome"], verdict["reason"]) == ("many", "dead", "too_large")
+
+
+def test_a_long_row_is_taken_unless_its_commas_could_be_too_many_values(wide_shop: Shop) -> None:
+    texts = {f"note{nr}": "x, " * 300_000 for nr in range(2)}
+    sound = {f"note{nr}": "x" * 900_000 for nr in range(2)}
+    body = lines({"id": "a", "data": fields(1) | sound}, {"id": "b", "data": fields(2) | texts})
+    answer = wide_shop.post("/events/sales", body, NDJSON).json()
+    assert [verdict["outcome"] for verdict in answer["verdicts"]] == ["accepted", "dead"]
+
+
+@pytest.mark.parametrize("source", ["a%00b", "%0aevil", "q" * 513])
+@pytest.mark.parametrize("body", [{"id": "a", "data": fields(1)}, {"id": "a", **fields(1)}, "no event"])
+def test_a_source_in_the_address_is_looked_at_like_any_other(wide_shop: Shop, source: str, body: object) -> None:
+    answer = wide_shop.post(f"/events/sales?source={source}", body)
+    assert (answer.status_code, answer.json()["title"]) == (400, "bad_source")
+    assert wide_shop.types() == []
