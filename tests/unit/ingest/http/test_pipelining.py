@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import gzip
+import time
 import tracemalloc
 import weakref
 from collections.abc import AsyncIterator
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from uvicorn.server import ServerState
 
+from replenish.ingest.http.app import HttpDoorOptions
 from replenish.ingest.http.limits import HttpLimits
 from replenish.ingest.http.server import door_server
 from tests.unit.ingest.http.http_door import fields, lines, open_shop
@@ -164,6 +167,33 @@ def test_nothing_of_a_closed_connection_waits_for_the_collector(ends_by: str) ->
         assert asyncio.run(talk()) == [None]
     finally:
         gc.enable()
+
+
+def test_a_line_of_bodies_that_inflate_is_taken_as_if_sent_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = [lines(*({"id": f"{nr}-{k}", "data": fields(k, note="x" * 5_000)} for k in range(100))) for nr in range(4)]
+    limits = HttpLimits(in_flight_bytes=len(bodies[0]) * 3 // 2, inflate_ratio=1_000)
+
+    async def talk(app: Any) -> list[bytes]:
+        async with serving(app) as (reader, writer, _):
+            for body in bodies:
+                packed = gzip.compress(body)
+                head = b"content-type: application/x-ndjson\r\ncontent-encoding: gzip\r\n"
+                writer.write(b"POST /events/sales HTTP/1.1\r\nhost: door\r\nprefer: return=minimal\r\n" + head)
+                writer.write(b"content-length: %d\r\n\r\n" % len(packed) + packed)
+            return [(await reader.readuntil(b"}"))[:12] for _ in bodies]
+
+    with open_shop(tmp_path, HttpDoorOptions(limits=limits)) as shop:
+        append = shop.journal.append_events
+
+        def slowly(*args: Any, **options: Any) -> Any:
+            time.sleep(0.2)
+            return append(*args, **options)
+
+        monkeypatch.setattr(shop.journal, "append_events", slowly)
+        assert asyncio.run(talk(shop.app)) == [b"HTTP/1.1 200"] * 4
+        assert [row.id for row in shop.journal.rows()] == [f"{nr}-{k}" for nr in range(4) for k in range(100)]
 
 
 POST = b"POST / HTTP/1.1\r\nhost: door\r\n"
