@@ -46,6 +46,10 @@ def serving(root: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         process.wait(30)
 
 
+QUOTED = ['",', '","', '"', "\\"]
+"""Ends of ids that an answer has to write as they are."""
+
+
 @dataclass
 class _Sender:
     client: httpx.Client
@@ -72,7 +76,8 @@ class _Sender:
         return dumped(fact.as_fields())
 
     def wrap(self, body: bytes) -> bytes:
-        head = json.dumps({"id": f"e{self.rng.getrandbits(64):x}", **ENVELOPE}).encode()
+        quoted = self.rng.choice(QUOTED) if self.rng.random() < 0.03 else ""
+        head = json.dumps({"id": f"e{self.rng.getrandbits(64):x}{quoted}", **ENVELOPE}).encode()
         return head[:-1] + b', "data": ' + body + b"}"
 
     def post(self, path: str, content: bytes, headers: dict[str, str], what: str) -> None:
@@ -127,10 +132,24 @@ class _Sender:
             (b"[" * rng.choice([100, 100_000]), {"content-type": "application/cloudevents-batch+json"}),
             (b"\n" * 5_000, {"content-type": "application/x-ndjson"}),
         ]  # fmt: skip
-        if rng.random() < 0.02:
-            odd = [(gzip.compress(b" " * (60 << 20)), {"content-type": CLOUD_EVENT, "content-encoding": "gzip"})]
+        if rng.random() < 0.03:
+            odd = [self.dear_request()]
         content, headers = rng.choice(odd)
         self.post(rng.choice(["/events", "/events/sales"]), content, headers, "an odd request")
+
+    def dear_request(self) -> tuple[bytes, dict[str, str]]:
+        """Cheap to send; what it costs to read is what the door has to bound."""
+        rng, lines, packed = self.rng, {"content-type": "application/x-ndjson"}, {"content-encoding": "gzip"}
+        kind = rng.randrange(4)
+        if kind == 0:
+            return gzip.compress(b" " * (60 << 20)), {"content-type": CLOUD_EVENT, **packed}
+        if kind == 1:
+            return gzip.compress(b"\n" * (20 << 20) + rng.randbytes(250_000)), {**lines, **packed}
+        if kind == 2:
+            many = b'{"tags": [' + b"[]," * 1_000_000 + b"[]]}"
+            return self.wrap(many) + b"\n", lines
+        others = b"".join(b', "%x-%d": 1' % (rng.getrandbits(32), nr) for nr in range(20_000))
+        return self.wrap(self.sound()[:-1] + others + b"}") + b"\nx" * 7 + b"\n", lines
 
 
 def poison_http_door(folder: Path, n_inputs: int, seed: int) -> Tally:
