@@ -90,7 +90,10 @@ def write_checkpoint(folder: Path) -> int:
         failpoint("lake.checkpoint_after")
         path = folder / LOG_FOLDER / f"{version:020}.checkpoint.parquet"
         fsync_path(path)
-        _verify(path, table)
+        n_actions = _verify(path, table)
+        if checkpoint_version(folder) != version:
+            # deltalake leaves a checkpoint alone that it finds: one of a process that died before it wrote the pointer.
+            _point_to(path, version, n_actions)
         fsync_path(folder / LOG_FOLDER / _LAST_CHECKPOINT)
         fsync_path(folder / LOG_FOLDER)
     except (DeltaError, OSError, pl.exceptions.PolarsError) as fault:
@@ -98,12 +101,21 @@ def write_checkpoint(folder: Path) -> int:
     return version
 
 
-def _verify(checkpoint: Path, table: DeltaTable) -> None:
-    """Read back: every file of the table is in its checkpoint."""
+def _verify(checkpoint: Path, table: DeltaTable) -> int:
+    """Read back: every file of the table is in its checkpoint; how many actions are."""
     listed = pl.read_parquet(checkpoint, columns=["add"])["add"]
     n_listed = int(listed.struct.field("path").is_not_null().sum())
     if n_listed != len(table.file_uris()):
         raise StoreError("a checkpoint lacks files of its table", checkpoint=checkpoint.name, listed=n_listed)
+    return len(listed)
+
+
+def _point_to(checkpoint: Path, version: int, n_actions: int) -> None:
+    """Write the pointer to the newest checkpoint, whole or not at all."""
+    draft = checkpoint.with_name(f"{_LAST_CHECKPOINT}.draft")
+    draft.write_text(json.dumps({"version": version, "size": n_actions}), encoding="utf-8")
+    fsync_path(draft)
+    draft.replace(checkpoint.with_name(_LAST_CHECKPOINT))
 
 
 def shelve_log(folder: Path, checkpoint: int) -> int:

@@ -125,3 +125,23 @@ def test_maintenance_reports_each_table_and_goes_on_after_a_fault(lake, monkeypa
 def test_a_version_that_nobody_has_says_so(lake):
     with pytest.raises(TableMissing, match="never made"):
         lake.read(TABLE, version=99)
+
+
+@pytest.mark.parametrize("left", ["no pointer", "the pointer before"])
+def test_a_checkpoint_is_finished_that_a_dead_process_left_without_its_pointer(lake, left):
+    folder = lake.path(TABLE)
+    pointer = folder / "_delta_log" / "_last_checkpoint"
+    before = pointer.read_bytes()
+    expected, version = digest(lake), lake.version(TABLE)
+    assert lake_log.checkpoint_version(folder) != version
+    assert lake_log.write_checkpoint(folder) == version
+    if left == "no pointer":
+        pointer.unlink()
+    else:
+        pointer.write_bytes(before)
+    assert lake_log.write_checkpoint(folder) == version
+    assert lake_log.checkpoint_version(folder) == version
+    assert sorted(path.name for path in pointer.parent.glob("_last*")) == ["_last_checkpoint"]
+    for entry in range(version + 1):
+        lake_log.entry_path(folder, entry).unlink(missing_ok=True)
+    assert digest(DeltaLake(folder.parents[1])) == expected
