@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,10 +41,24 @@ def make_world(server: str, tmp_path: Path) -> Iterator[Callable[..., SourceWorl
     with psycopg.connect(server, autocommit=True) as connection:
         for name, world in made:
             world.connection.close()
-            connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
-            slots = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = %s"
-            connection.execute(slots, (name,))
+            drop_slots(connection, name)
             connection.execute(f"drop database {name} with (force)")
+
+
+def drop_slots(connection: psycopg.Connection, database: str) -> None:
+    """End whoever is connected and drop the database's slots: one that is left would be in the way of every later test.
+
+    A slot stays in use for a moment after its connection was ended.
+    """
+    slots = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = %s"
+    for _ in range(100):
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (database,))
+        try:
+            connection.execute(slots, (database,))
+            return
+        except psycopg.errors.ObjectInUse:
+            time.sleep(0.2)
+    raise AssertionError(f"a slot of {database} stays in use")
 
 
 @pytest.fixture

@@ -141,7 +141,11 @@ class running_follower:
     def __enter__(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", PROGRAM, "follow", "postgres", "erp"]
         self.process = subprocess.Popen(command, env=self.world.environment(), stdout=subprocess.DEVNULL)
-        wait_until(lambda: bool(self.world.slots()))
+        try:
+            wait_until(lambda: bool(self.world.slots()))
+        except BaseException:
+            self.__exit__()
+            raise
         return self.process
 
     def __exit__(self, *error: object) -> None:
@@ -150,7 +154,7 @@ class running_follower:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)
