@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,9 @@ from tests.faults.child_system import CHECKOUT
 from tests.faults.code_digest import code_digest
 from tests.faults.matrix import Cell, targets
 from tests.faults.trials import TrialResult
+
+_PLACES = re.compile(r"/[^\s\"']*/(?=(platform|tests|lake|journal)\b)")
+"""Folders of the machine in what a failed trial said; the record speaks of the project only."""
 
 RECORD = CHECKOUT / "docs" / "resilience.json"
 NOT_TESTED = [
@@ -64,7 +68,9 @@ def append_run(
         cells[cell.name]["trials"] += 1
         if result.breaches:
             cells[cell.name]["failures"] += 1
-            failures.append({"replay": result.replay, "breaches": result.breaches[:5]})
+            failures.append(
+                {"replay": result.replay, "breaches": [_PLACES.sub("", text) for text in result.breaches[:5]]}
+            )
     run = {
         "code_digest": code_digest(),
         "commit": _commit(),
